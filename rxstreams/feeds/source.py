@@ -1,0 +1,198 @@
+"""What every source shares: chunks of raw records become batches, decoded and stamped with event times and watermarks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from rxstreams.batch import Batch
+from rxstreams.brokers.contract import Broker, Header
+from rxstreams.errors import ConfigError, DecodeError, Policy, TimestampError, check_policy, seconds
+from rxstreams.operators.arguments import check_function, field_of
+from rxstreams.stream import Node
+from rxstreams.watermarks import END, TimestampSource, Watermarks, to_millis
+
+__all__ = ["Chunk", "Feed", "Source", "Stamping", "check_source"]
+
+DAY = 86_400.0
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Consecutive raw records of one partition, as a feed hands them on."""
+
+    partition: int
+    values: Sequence[Any]
+    offsets: Sequence[int]
+    next_offset: int
+    """Where to read on after all of them."""
+    timestamps: Sequence[int] | None = None
+    """The broker's record timestamps (ms)."""
+    keys: Sequence[bytes | None] | None = None
+    headers: Sequence[tuple[Header, ...]] | None = None
+
+    def cut(self, start: int, stop: int) -> Chunk:
+        """The records from ``start`` up to ``stop``."""
+        part = slice(start, stop)
+        following = self.next_offset if stop >= len(self.values) else self.offsets[stop]
+        return Chunk(
+            self.partition,
+            self.values[part],
+            self.offsets[part],
+            following,
+            self.timestamps and self.timestamps[part],
+            self.keys and self.keys[part],
+            self.headers and self.headers[part],
+        )
+
+
+class Feed(Protocol):
+    """A source's blueprint, as a run reads it.
+
+    Attributes:
+        id: What its positions are saved under; unique in a pipeline.
+        weakness: Why the run cannot promise exactly once with it; None where it can.
+        live: Whether its records come as they happen, so that a time far ahead of the clock is a mistake.
+        finish: Whether its end is the end of the input, or only where this run stops.
+        topic: The topic whose offsets it reads, if it reads one.
+    """
+
+    id: str
+    weakness: str | None
+    live: bool
+    finish: bool
+    topic: str | None
+
+    def chunks(self, broker: Broker | None, positions: Mapping[int, int] | None, *, first: str | None) -> AsyncIterator[Chunk]:
+        """The records after ``positions`` (per partition the next offset), as they come; ends where the source ends.
+
+        Args:
+            broker: Where topics are.
+            positions: None at the very first start.
+            first: Where to begin then, if the source was not told: ``"earliest"`` in a run, ``"latest"`` in a subscription.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stamping:
+    """How a source's records get their event time."""
+
+    timestamp: TimestampSource = None
+    out_of_orderness: float = 0.0
+    max_ahead: float | None = DAY
+
+    @staticmethod
+    def of(where: str, timestamp: TimestampSource, out_of_orderness: Any, max_ahead: Any) -> Stamping:
+        """Checked arguments.
+
+        Raises:
+            ConfigError: If one is not what a source takes.
+        """
+        if timestamp is not None and not isinstance(timestamp, str):
+            check_function(f"{where}(timestamp)", timestamp)
+        ahead = None if max_ahead is None else seconds(f"{where}(max_ahead)", max_ahead)
+        return Stamping(timestamp, seconds(f"{where}(out_of_orderness)", out_of_orderness), ahead)
+
+    def reader(self) -> Callable[[Any], int]:
+        """The event time of one value.
+
+        Raises:
+            ValueError: From the function, if the value has none that can be read.
+        """
+        field = self.timestamp
+        if isinstance(field, str):
+            return lambda value: to_millis(field_of(value, field))
+        assert field is not None
+        return lambda value: to_millis(field(value))
+
+
+class Source(Node):
+    """The node of every source: decodes, stamps, emits. A run pushes chunks into it; a subscription lets it read its feed."""
+
+    ports = 0
+
+    def __init__(self, feed: Feed, decode: Callable[[Any], Any] | None, stamping: Stamping, on_error: Policy | None) -> None:
+        super().__init__()
+        self.feed, self.decode, self.stamping, self.on_error = feed, decode, stamping, on_error
+        self.times = Watermarks(stamping.out_of_orderness)
+        self.read_time = None if stamping.timestamp is None else stamping.reader()
+        self.task: asyncio.Task[None] | None = None
+
+    def push(self, chunk: Chunk, *, numbered: bool) -> None:
+        """Emit a chunk's records as one batch; ``numbered`` where somebody downstream needs their order."""
+        b = Batch(chunk.values, chunk.timestamps, None, range(len(chunk.values)) if numbered else None)
+        if self.decode is not None:
+            self.error_type = DecodeError
+            values, b = self.each(self.decode, b)
+            b = b.of(values)
+        if not self.host.wants_time:
+            self.emit(b.timed(None))
+            return
+        if len(b):
+            self.error_type = TimestampError
+            self.emit(self.stamp(b, chunk.partition))
+        self.forward(self.times.now)
+
+    def stamp(self, b: Batch, partition: int) -> Batch:
+        """The batch with event times, and the watermark after each record."""
+        if self.read_time is not None:
+            times, b = self.each(self.read_time, b)
+            b = b.timed(times)
+        elif b.times is None:
+            b = b.timed([int(self.host.now() * 1000)] * len(b))
+        assert b.times is not None
+        if self.feed.live and self.stamping.max_ahead is not None and b.times:
+            b = self.reject_ahead(b, self.stamping.max_ahead)
+        marks = self.times.advance(partition, b.times or ())
+        return Batch(b.values, b.times, b.keys, b.order, marks)
+
+    def reject_ahead(self, b: Batch, ahead: float) -> Batch:
+        """Without the records whose time is too far in the future: one wrong clock must not close everybody's windows."""
+        limit = int((self.host.now() + ahead) * 1000)
+        times = b.times or ()
+        if max(times) <= limit:
+            return b
+
+        def check(_: Any, time: int) -> None:
+            if time > limit:
+                raise ValueError(f"event time {time} ms is more than max_ahead={ahead:g} s ahead of the clock")
+
+        _, b = self.each(check, b, times)
+        return b
+
+    def produce(self) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise ConfigError(f"{self.feed.id}: subscribing to it needs a running asyncio loop; use rxstreams.run, or subscribe inside a coroutine") from None
+        self.task = loop.create_task(self._read())
+        self.task.add_done_callback(self._report)
+
+    async def _read(self) -> None:
+        async with aclosing(self.feed.chunks(None, None, first="latest")) as chunks:  # type: ignore[type-var]  # a generator
+            async for chunk in chunks:
+                for i in range(len(chunk.values)):
+                    if self.host.pace is not None and self.host.pace.full:
+                        await self.host.pace.room()
+                    self.push(chunk.cut(i, i + 1), numbered=False)
+                await asyncio.sleep(0)
+        if self.host.wants_time:
+            self.forward(END)
+        self.finish()
+
+    def _report(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self.fail(task.exception())  # type: ignore[arg-type]  # what a feed raises is an Exception
+
+    def close(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+
+
+def check_source(where: str, on_error: Any) -> Policy | None:
+    """A source's policy, checked."""
+    return check_policy(where, on_error, waits=False)

@@ -1,0 +1,207 @@
+"""from_topic: a topic of the broker as a stream, decoded into a type."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Literal, TypeVar, cast, overload
+
+import msgspec
+
+from rxstreams.brokers import connect
+from rxstreams.brokers.contract import Broker
+from rxstreams.errors import BrokerError, ConfigError, Policy
+from rxstreams.feeds.source import DAY, Chunk, Source, Stamping, check_source
+from rxstreams.stream import Operation, Stream, source_stream
+from rxstreams.watermarks import TimestampSource, to_millis
+
+__all__ = ["DEFAULT_BROKER", "TopicFeed", "broker_url", "from_topic"]
+
+T = TypeVar("T")
+When = Literal["earliest", "latest"] | datetime | float
+
+DEFAULT_BROKER = "sqlite:///rxstreams.db"
+FETCH = 2048
+_WAIT = 0.5
+
+
+def broker_url(url: str | None) -> str:
+    """The broker to use: what is given, else the environment's ``RXSTREAMS_BROKER``, else a SQLite file in this folder."""
+    return url or os.environ.get("RXSTREAMS_BROKER") or DEFAULT_BROKER
+
+
+@overload
+def from_topic(name: str, type: type[T], /, **options: Any) -> Stream[T]: ...
+@overload
+def from_topic(name: str, /, **options: Any) -> Stream[Any]: ...
+def from_topic(
+    name: str,
+    type: Any = Any,
+    /,
+    *,
+    timestamp: TimestampSource = None,
+    out_of_orderness: float = 0.0,
+    max_ahead: float | None = DAY,
+    start: When | None = None,
+    until: Literal["end"] | datetime | float | None = None,
+    finish: bool = True,
+    on_error: Policy | None = None,
+) -> Stream[Any]:
+    """Read a topic: each record's JSON as a ``type``.
+
+    Shape: → type, in order per partition. Exactly once in a run: its offsets are committed with the results.
+    Holds: the records that are fetched ahead, some thousands at most.
+    Ends: never, or where ``until`` says.
+
+    Args:
+        name: The topic. A run creates it if it is not there.
+        type: What a record is: a msgspec Struct, a dataclass, a TypedDict, ``dict`` or ``bytes`` (as they are); any JSON
+            without.
+        timestamp: The event time: a field's name, a function of the value, or None for the record's timestamp.
+        out_of_orderness: Seconds by which records may be out of order; the watermark stays that far behind the greatest time.
+        max_ahead: Seconds that an event time may be ahead of the wall clock; a record beyond is a bad record. None lets all in.
+        start: Where the very first start begins: ``"earliest"`` (the default of a run), ``"latest"`` (of a subscription), or a
+            time (aware datetime or epoch seconds), by the records' timestamps.
+        until: ``"end"`` stops at the records that are there at the start; a time stops at the first record from then on.
+        finish: Whether ``until`` is the end of the input: all windows close, and a later start says that it is finished. False
+            stops here, and a later start goes on.
+        on_error: What happens to a record that does not decode, or has no readable time; None is the run's policy.
+
+    Raises:
+        ConfigError: If an argument is wrong.
+    """
+    if not isinstance(name, str) or not name:
+        raise ConfigError(f"from_topic(name): expected a topic's name, got {name!r}")
+    check_source("from_topic", on_error)
+    stamping = Stamping.of("from_topic", timestamp, out_of_orderness, max_ahead)
+    feed = TopicFeed(f"topic:{name}", name, _start(start), _until(until), finish, live=until is None)
+    decode = _decoder(name, type)
+    parameters = {"name": name, "type": None if type is Any else type, "timestamp": timestamp, "until": until}
+    return source_stream(
+        Operation("from_topic", lambda: Source(feed, decode, stamping, on_error), parameters, ends=feed, sides=("errors",))
+    )
+
+
+def _decoder(name: str, type: Any) -> Callable[[Any], Any] | None:
+    if type is bytes:
+        return None
+    try:
+        return msgspec.json.Decoder(type).decode
+    except TypeError as error:
+        raise ConfigError(f"from_topic({name!r}): cannot decode JSON into {type!r}: {error}") from error
+
+
+def _start(start: Any) -> str | int | None:
+    if start is None or start in ("earliest", "latest"):
+        return cast("str | None", start)
+    return _time("start", start, "'earliest', 'latest'")
+
+
+def _until(until: Any) -> str | int | None:
+    return until if until is None or until == "end" else _time("until", until, "'end'")
+
+
+def _time(argument: str, value: Any, words: str) -> int:
+    try:
+        return to_millis(value)
+    except ValueError as error:
+        raise ConfigError(f"from_topic({argument}): expected {words} or a time, got {value!r} ({error})") from error
+
+
+@dataclass(frozen=True, slots=True)
+class TopicFeed:
+    """A topic's partitions, read in turns."""
+
+    id: str
+    topic: str | None
+    start: str | int | None
+    until: str | int | None
+    finish: bool
+    live: bool
+    weakness: str | None = None
+
+    async def chunks(
+        self, broker: Broker | None, positions: Mapping[int, int] | None, *, first: str | None
+    ) -> AsyncIterator[Chunk]:
+        if broker is None:
+            broker = connect(broker_url(None))
+            await broker.start()
+            try:
+                async for chunk in self.chunks(broker, positions, first=first):
+                    yield chunk
+            finally:
+                await broker.stop()
+            return
+        assert self.topic is not None
+        reading = Reading(self, broker, self.topic)
+        await reading.open(positions, first or "earliest")
+        while not reading.over:
+            got = False
+            for partition in list(reading.at):
+                chunk = await reading.fetch(partition)
+                if chunk is not None:
+                    got = True
+                    yield chunk
+            if not got and not reading.over:
+                await reading.wait()
+
+
+class Reading:
+    """Where a topic is being read: per partition the next offset, and where to stop."""
+
+    def __init__(self, feed: TopicFeed, broker: Broker, topic: str) -> None:
+        self.feed, self.broker, self.topic = feed, broker, topic
+        self.at: dict[int, int] = {}
+        self.stop: dict[int, int] = {}
+
+    @property
+    def over(self) -> bool:
+        """Whether every partition has been read up to its stop."""
+        return bool(self.stop) and all(self.at[partition] >= stop for partition, stop in self.stop.items())
+
+    async def open(self, positions: Mapping[int, int] | None, first: str) -> None:
+        """Find where to begin and, if the feed is bounded, where to stop."""
+        if self.topic not in await self.broker.topics():
+            await self.broker.create_topic(self.topic)
+        starts = await self.broker.start_offsets(self.topic)
+        if positions is None:
+            begin = await self._first(self.feed.start or first, starts)
+        else:
+            lost = {p: (positions[p], start) for p, start in enumerate(starts) if p in positions and positions[p] < start}
+            if lost:
+                raise BrokerError(
+                    f"{self.feed.id}: the committed positions are older than what the topic keeps (partition: position, start of "
+                    f"the log): {lost}. Records were deleted before they were read; start with another app name, or keep more"
+                )
+            begin = [positions.get(p, start) for p, start in enumerate(starts)]  # a new partition is taken from its start
+        self.at = dict(enumerate(begin))
+        if self.feed.until == "end":
+            self.stop = dict(enumerate(await self.broker.end_offsets(self.topic)))
+        elif isinstance(self.feed.until, int):
+            self.stop = dict(enumerate(await self.broker.offsets_at(self.topic, self.feed.until)))
+
+    async def _first(self, start: str | int, starts: list[int]) -> list[int]:
+        if isinstance(start, int):
+            return await self.broker.offsets_at(self.topic, start)
+        return starts if start == "earliest" else await self.broker.end_offsets(self.topic)
+
+    async def fetch(self, partition: int) -> Chunk | None:
+        """The next records of a partition, up to its stop; None if there are none now."""
+        offset, stop = self.at[partition], self.stop.get(partition)
+        if stop is not None and offset >= stop:
+            return None
+        got = await self.broker.read(self.topic, partition, offset, max_records=FETCH)
+        chunk = Chunk(partition, got.values, got.offsets, got.next_offset, got.timestamps, got.keys, got.headers)
+        if stop is not None and got.next_offset > stop:
+            chunk = replace(chunk.cut(0, sum(1 for at in got.offsets if at < stop)), next_offset=stop)
+        self.at[partition] = chunk.next_offset
+        return chunk if len(chunk.values) or chunk.next_offset > offset else None
+
+    async def wait(self) -> None:
+        """Return when there may be more."""
+        await self.broker.wait({(self.topic, partition): at for partition, at in self.at.items()}, timeout=_WAIT)
+        known = await self.broker.start_offsets(self.topic)
+        for partition in range(len(self.at), len(known)):
+            self.at[partition] = known[partition]

@@ -1,0 +1,331 @@
+"""One record in, some records out: map, filter, flat_map, scan, reduce, take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain, repeat
+from typing import Any, TypeVar, overload
+
+import reactivex
+from reactivex import Observable
+from reactivex.internal import SequenceContainsNoElementsError, is_future
+from reactivex.internal.utils import NotSet
+
+from rxstreams.batch import Batch
+from rxstreams.errors import ConfigError, GraphError, Policy, StateCodecError, check_policy
+from rxstreams.operators.arguments import check_count, check_function
+from rxstreams.state.codec import TAGGED, dumps, loads, pack
+from rxstreams.stream import Node, Operation, Stream, operator
+
+__all__ = ["filter", "flat_map", "map", "reduce", "scan", "take"]
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+def map(
+    mapper: Callable[[A], B] | None = None, *, on_error: Policy | None = None
+) -> Callable[[Observable[A]], Stream[B]]:
+    """Replace each value by ``mapper`` of it (None leaves it as it is).
+
+        orders   -1--2--3-|
+                 [ map(lambda x: x * 10) ]
+        result   -a--b--c-|          a=10 b=20 c=30
+
+    Shape: A → B, one for one, in order; times and keys stay.
+    Holds: nothing.
+    Ends: with its input; an exception ends a subscription, and meets ``on_error`` in a run.
+
+    Source: Rx ``map`` (RxPY ``operators.map``).
+    """
+    check_function("map(mapper)", mapper, or_none=True)
+    check_policy("map", on_error, waits=False)
+    parameters = {"mapper": mapper}
+    return operator(Operation("map", lambda: Map(mapper or _itself, on_error), parameters, sides=("errors",)))
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+class Map(Node):
+    def __init__(self, mapper: Callable[[Any], Any], on_error: Policy | None) -> None:
+        super().__init__()
+        self.mapper, self.on_error = mapper, on_error
+
+    def batch(self, b: Batch, port: int) -> None:
+        results, b = self.each(self.mapper, b)
+        self.emit(b.of(results))
+
+
+def filter(
+    predicate: Callable[[A], Any], *, on_error: Policy | None = None
+) -> Callable[[Observable[A]], Stream[A]]:
+    """Keep the values for which ``predicate`` is true.
+
+        orders   -1--2--3--4-|
+                 [ filter(lambda x: x > 2) ]
+        result   -------a--b-|       a=3 b=4
+
+    Shape: A → A, none or one for each, in order; times and keys stay.
+    Holds: nothing.
+    Ends: with its input; an exception ends a subscription, and meets ``on_error`` in a run.
+
+    Source: Rx ``filter`` (RxPY ``operators.filter``).
+    """
+    check_function("filter(predicate)", predicate)
+    check_policy("filter", on_error, waits=False)
+    return operator(Operation("filter", lambda: Filter(predicate, on_error), {"predicate": predicate}, sides=("errors",)))
+
+
+class Filter(Node):
+    def __init__(self, predicate: Callable[[Any], Any], on_error: Policy | None) -> None:
+        super().__init__()
+        self.predicate, self.on_error = predicate, on_error
+
+    def batch(self, b: Batch, port: int) -> None:
+        mask, b = self.each(self.predicate, b)
+        self.emit(b.where(mask))
+
+
+@overload
+def flat_map(
+    mapper: Callable[[A], Observable[B]], *, on_error: Policy | None = ...
+) -> Callable[[Observable[A]], Stream[B]]: ...
+@overload
+def flat_map(mapper: Callable[[A], Iterable[B]], *, on_error: Policy | None = ...) -> Callable[[Observable[A]], Stream[B]]: ...
+@overload
+def flat_map(mapper: Observable[B], *, on_error: Policy | None = ...) -> Callable[[Observable[Any]], Stream[B]]: ...
+def flat_map(mapper: Any, *, on_error: Policy | None = None) -> Callable[[Observable[Any]], Stream[Any]]:
+    """Replace each value by all the values that ``mapper`` returns for it: an iterable, an Observable or a future.
+
+        orders   -1-----2----|
+                 [ flat_map(lambda x: [x, x * 10]) ]
+        result   -(a,b)-(c,d)-|      a=1 b=10 c=2 d=20
+
+    Shape: A → B, any number for each; times and keys are those of the record that made them.
+    Holds: nothing in a run; in a subscription the inner Observables that have not ended.
+    Ends: when the input and every inner Observable have; an exception ends a subscription, and meets ``on_error`` in a run.
+
+    In a run ``mapper`` returns iterables, or Observables that end synchronously: what waits cannot be in a commit.
+
+    Source: Rx ``flat_map`` (RxPY ``operators.flat_map``).
+    """
+    function = mapper if callable(mapper) and not isinstance(mapper, Observable) else lambda _: mapper
+    if isinstance(mapper, str) or (not callable(mapper) and not isinstance(mapper, Observable | Iterable)):
+        raise ConfigError(f"flat_map(mapper): expected a function or an Observable, got {mapper!r}")
+    check_function("flat_map(mapper)", function)
+    check_policy("flat_map", on_error, waits=False)
+    return operator(Operation("flat_map", lambda: FlatMap(function, on_error), {"mapper": mapper}, sides=("errors",)))
+
+
+class FlatMap(Node):
+    locked = True
+
+    def __init__(self, mapper: Callable[[Any], Any], on_error: Policy | None) -> None:
+        super().__init__()
+        self.mapper, self.on_error = mapper, on_error
+        self.open = 0
+
+    def batch(self, b: Batch, port: int) -> None:
+        if not self.host.durable:
+            return self.subscribe_inner(b)
+        lists, b = self.each(self.finite, b)
+        indices = list(chain.from_iterable(repeat(i, len(part)) for i, part in enumerate(lists)))
+        self.emit(b.at(indices, list(chain.from_iterable(lists))))
+
+    def finite(self, value: Any) -> Sequence[Any]:
+        found = self.mapper(value)
+        if isinstance(found, list | tuple):
+            return found
+        return _collect(found) if isinstance(found, Observable) else list(found)
+
+    def subscribe_inner(self, b: Batch) -> None:
+        found, b = self.each(self.mapper, b)
+        for i, inner in enumerate(found):
+            self.open += 1
+            self.host.open(_observable(inner), self, b.cut(i, i + 1))
+
+    def end(self, port: int, at: int | None = None) -> None:
+        if port < 0:
+            self.open -= 1
+        else:
+            self.done.add(port)
+        if self.done and not self.open:
+            self.finish(at)
+
+
+def _observable(found: Any) -> Observable[Any]:
+    if isinstance(found, Observable):
+        return found
+    return reactivex.from_future(found) if is_future(found) else reactivex.from_(found)
+
+
+def _collect(inner: Observable[Any]) -> list[Any]:
+    """All values of an Observable that ends before ``subscribe`` returns."""
+    if isinstance(inner, Stream):
+        raise GraphError(
+            f"flat_map returned {inner!r} while the run was under way; a run makes its graph before the first record. "
+            "Return an iterable, or put that stream beside this one with merge, combine_latest or a join"
+        )
+    values: list[Any] = []
+    ends: list[Exception | None] = []
+    inner.subscribe(
+        values.append, ends.append, lambda: ends.append(None), scheduler=reactivex.scheduler.ImmediateScheduler.singleton()
+    ).dispose()
+    if not ends:
+        raise GraphError("flat_map returned an Observable that did not end at once; in a run only finite synchronous ones can be in a commit. Return an iterable")
+    if ends[0] is not None:
+        raise ends[0]
+    return values
+
+
+def scan(
+    accumulator: Callable[[B, A], B], seed: Any = NotSet, *, on_error: Policy | None = None, name: str | None = None
+) -> Callable[[Observable[A]], Stream[B]]:
+    """Fold the values, and emit the fold so far for each; the first value stands for a missing ``seed``.
+
+        orders   -1--2--3-|
+                 [ scan(lambda total, x: total + x) ]
+        result   -a--b--c-|          a=1 b=3 c=6
+
+    Shape: A → B, one for one, in order; one fold over all records, whatever their keys.
+    Holds: the fold so far; saved in a run, so it must be encodable (see ``rxstreams.state.codec``).
+    Ends: with its input; an exception ends a subscription, and meets ``on_error`` in a run (the fold stays as it was).
+
+    Source: Rx ``scan`` (RxPY ``operators.scan``).
+    """
+    check_function("scan(accumulator)", accumulator)
+    check_policy("scan", on_error, waits=False)
+    parameters = {"accumulator": accumulator, "seed": None if seed is NotSet else seed}
+    make = lambda: Scan(accumulator, seed, on_error)  # noqa: E731  # a value among values
+    return operator(Operation("scan", make, parameters, name, stateful=True, sides=("errors",)))
+
+
+class Scan(Node):
+    """The fold that scan and reduce share."""
+
+    codec = TAGGED
+
+    def __init__(self, accumulator: Callable[[Any, Any], Any], seed: Any, on_error: Policy | None) -> None:
+        super().__init__()
+        self.accumulator, self.seed, self.on_error = accumulator, seed, on_error
+        self.savable: set[type] = set()
+
+    def start(self) -> None:
+        if self.host.durable and self.seed is not NotSet:
+            self.seed = loads(dumps(pack(self.seed)))  # an accumulator may change it in place, and the task may start again
+
+    def step(self, value: Any) -> Any:
+        states = self.states
+        if None in states:
+            states[None] = result = self.accumulator(states[None], value)
+        else:
+            states[None] = result = value if self.seed is NotSet else self.accumulator(self.seed, value)
+        return result
+
+    def fold(self, b: Batch) -> tuple[list[Any], Batch]:
+        results, b = self.each(self.step, b)
+        if results:
+            self.dirty.add(None)
+            if self.host.durable and type(results[-1]) not in self.savable:
+                self.check(results[-1])
+        return results, b
+
+    def check(self, fold: Any) -> None:
+        """What cannot be saved fails at the record that made it, not at the commit."""
+        try:
+            TAGGED.check(fold)
+        except StateCodecError as error:
+            self.fail(error)
+        self.savable.add(type(fold))
+
+    def batch(self, b: Batch, port: int) -> None:
+        results, b = self.fold(b)
+        self.emit(b.of(results))
+
+
+def reduce(
+    accumulator: Callable[[B, A], B], seed: Any = NotSet, *, on_error: Policy | None = None, name: str | None = None
+) -> Callable[[Observable[A]], Stream[B]]:
+    """Fold the values, and emit the fold when the input ends.
+
+        orders   -1--2--3-|
+                 [ reduce(lambda total, x: total + x) ]
+        result   ---------(a,|)      a=6
+
+    Shape: A → B, one in all; its time is the latest of the records.
+    Holds: the fold so far; saved in a run.
+    Ends: with its input, after the result; an empty input without ``seed`` is an error.
+
+    Raises:
+        SequenceContainsNoElementsError: In ``on_error``, if there was neither a value nor a seed.
+
+    Source: Rx ``reduce`` (RxPY ``operators.reduce``).
+    """
+    check_function("reduce(accumulator)", accumulator)
+    check_policy("reduce", on_error, waits=False)
+    parameters = {"accumulator": accumulator, "seed": None if seed is NotSet else seed}
+    make = lambda: Reduce(accumulator, seed, on_error)  # noqa: E731  # a value among values
+    return operator(Operation("reduce", make, parameters, name, stateful=True, keeps_key=False, sides=("errors",)))
+
+
+class Reduce(Scan):
+    def batch(self, b: Batch, port: int) -> None:
+        _, b = self.fold(b)
+        if b.times:
+            self.states["time"] = max(self.states.get("time", b.times[0]), *b.times)
+            self.dirty.add("time")
+
+    def end(self, port: int, at: int | None = None) -> None:
+        if None not in self.states and self.seed is NotSet:
+            self.fail(SequenceContainsNoElementsError())
+            return
+        self.emit(self.host.fresh((self.states.get(None, self.seed),), (self.states.get("time", 0),)))
+        self.finish()
+
+
+def take(count: int, *, name: str | None = None) -> Callable[[Observable[A]], Stream[A]]:
+    """Let the first ``count`` values through, then end.
+
+        orders   -1--2--3--4-|
+                 [ take(2) ]
+        result   -a--(b,|)           a=1 b=2
+
+    Shape: A → A, ``count`` at most, in order; times and keys stay.
+    Holds: how many have passed; saved in a run, so a restart does not begin anew.
+    Ends: right after the last value; a run whose every branch has ended this way records that it is complete.
+
+    Raises:
+        ArgumentOutOfRangeException: If ``count`` is negative.
+
+    Source: Rx ``take`` (RxPY ``operators.take``).
+    """
+    if isinstance(count, int) and count < 0:
+        raise reactivex.internal.ArgumentOutOfRangeException()
+    check_count("take(count)", count, least=0)
+    build = operator(Operation("take", lambda: Take(count), {"count": count}, name, defines=("count",), stateful=True))
+    return build if count else lambda source: build(reactivex.empty())
+
+
+class Take(Node):
+    codec = TAGGED
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def start(self) -> None:
+        if self.states.get(None, 0) >= self.count > 0:
+            self.finish()
+
+    def batch(self, b: Batch, port: int) -> None:
+        taken = self.states.get(None, 0)
+        if taken >= self.count:
+            return
+        b = b.cut(0, self.count - taken)
+        self.states[None] = taken = taken + len(b)
+        self.dirty.add(None)
+        self.emit(b)
+        if taken == self.count:
+            self.finish(b.order[-1] if b.order else None)

@@ -1,0 +1,7 @@
+"""Stream, lift, and what operators are made of: the blueprint, the operator at work, and the driver of a direct subscription."""
+
+from rxstreams.stream.blueprint import Attachment, Operation, Operator, Stream, attached, operator, source_stream
+from rxstreams.stream.cold import Outlet
+from rxstreams.stream.node import LOST, Host, Node
+
+__all__ = ["LOST", "Attachment", "Host", "Node", "Operation", "Operator", "Outlet", "Stream", "attached", "operator", "source_stream"]

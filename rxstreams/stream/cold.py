@@ -1,0 +1,199 @@
+"""The cold driver: a direct subscription, value by value, with Rx's contract to the letter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from threading import RLock
+from typing import Any
+
+from reactivex import Observable, abc
+from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignmentDisposable
+from reactivex.observer import AutoDetachObserver
+from reactivex.scheduler import TimeoutScheduler
+
+from rxstreams.batch import Batch
+from rxstreams.stream.node import LOST, Node, Pace
+from rxstreams.watermarks import END
+
+__all__ = ["Outlet", "connect"]
+
+
+class Outlet(AutoDetachObserver[Any]):
+    """Where a stream's output goes: a user's observer, detached at the end as RxPY does it, that takes batches too."""
+
+    wants_time = False
+    pace: Pace | None = None
+
+    @staticmethod
+    def of(on_next: Any, on_error: Any, on_completed: Any) -> Outlet:
+        """An outlet to an observer, or to up to three functions, as ``subscribe`` takes them."""
+        if callable(getattr(on_next, "on_next", None)):
+            return Outlet(on_next.on_next, on_next.on_error, on_next.on_completed)
+        return Outlet(on_next, on_error, on_completed)
+
+    def batch(self, b: Batch) -> None:
+        """Deliver each value; the observer may dispose between two."""
+        for value in b.values:
+            self.on_next(value)
+
+    def watermark(self, mark: int) -> None:
+        """Deliver how far time has come; a user's observer has no use for it."""
+
+
+class Port(Outlet):
+    """An outlet into one input of a node: batches of one, watermarks, the end, an error."""
+
+    def __init__(self, host: ColdHost, port: int) -> None:
+        super().__init__(self._lift, host.fail, self._end)
+        self.node, self.host, self.port = host.node, host, port
+        self.wants_time = host.wants_time
+        self.pace = host.pace
+
+    def batch(self, b: Batch) -> None:
+        if len(b.values) == 1:
+            if not self.is_stopped:
+                self._deliver(b)
+            return
+        for i in range(len(b.values)):  # value by value: a take(1) downstream must stop the second before it is computed
+            if self.is_stopped:
+                return
+            self._deliver(b.cut(i, i + 1))
+
+    def watermark(self, mark: int) -> None:
+        if not self.is_stopped:
+            self.node.watermark(mark, self.port)
+
+    def _deliver(self, b: Batch) -> None:
+        if self.host.lock is None:
+            self.node.batch(b, self.port)
+        else:
+            with self.host.lock:
+                self.node.batch(b, self.port)
+
+    def _end(self) -> None:
+        if self.host.lock is None:
+            self.node.end(self.port)
+        else:
+            with self.host.lock:
+                self.node.end(self.port)
+        if self.wants_time:
+            self.host.node.watermark(END, self.port)
+
+    def _lift(self, value: Any) -> None:
+        """One value of a plain Observable: a batch of one, stamped by the subscription's scheduler where time is read."""
+        if not self.wants_time:
+            self._deliver(Batch((value,)))
+            return
+        time = int(self.host.now() * 1000)
+        self._deliver(Batch((value,), (time,), None, None, (time,)))
+        self.watermark(time)
+
+
+class ColdHost:
+    """Drives one node for one subscription."""
+
+    __slots__ = ("emit", "group", "inner", "lock", "node", "outlet", "pace", "scheduler", "wants_time")
+
+    durable = False
+    forgiving = False
+    wants_latest = False
+
+    def __init__(self, node: Node, outlet: Outlet, scheduler: abc.SchedulerBase | None) -> None:
+        self.node = node
+        self.outlet = outlet
+        self.emit: Callable[[Batch], None] = outlet.batch
+        self.scheduler = scheduler
+        self.group = CompositeDisposable()
+        self.lock = RLock() if node.locked else None
+        self.inner = 0
+        self.pace = outlet.pace
+        self.wants_time = node.needs_time or (outlet.wants_time and node.passes_time)
+
+    def finish(self, at: int | None = None) -> None:
+        self.outlet.on_completed()
+
+    def fail(self, error: Exception) -> None:
+        if self.lock is None:
+            self.outlet.on_error(error)
+        else:
+            with self.lock:
+                self.outlet.on_error(error)
+
+    def forward(self, watermark: int) -> None:
+        self.outlet.watermark(watermark)
+
+    def fresh(self, values: Sequence[Any], times: Sequence[int] | None, keys: Sequence[Any] | None = None) -> Batch:
+        if not self.wants_time:
+            return Batch(values, None, keys)
+        mark = self.node.time_of_inputs()
+        return Batch(values, times, keys, None, [mark] * len(values))
+
+    def failed(self, error: Exception, batch: Batch, index: int, again: Callable[[], Any] | None) -> Any:
+        self.outlet.on_error(error)
+        return LOST
+
+    @property
+    def clock(self) -> abc.SchedulerBase:
+        return self.node.scheduler or self.scheduler or TimeoutScheduler.singleton()  # type: ignore[no-any-return]
+
+    def later(self, seconds: float, action: Callable[[], None]) -> abc.DisposableBase:
+        handle = SingleAssignmentDisposable()
+        self.group.add(handle)
+
+        def fire(_: Any, __: Any = None) -> None:
+            self.group.remove(handle)
+            if self.lock is None:
+                action()
+            else:
+                with self.lock:
+                    action()
+
+        handle.disposable = self.clock.schedule_relative(timedelta(seconds=seconds), fire)
+        return handle
+
+    def now(self) -> float:
+        return self.clock.now.timestamp()
+
+    def open(self, inner: Observable[Any], node: Node, batch: Batch) -> None:
+        """Merge an inner Observable in, as RxPY's ``merge_all`` does: the end waits for it, its error is ours."""
+        self.inner += 1
+        subscription = SingleAssignmentDisposable()
+        self.group.add(subscription)
+
+        def ended() -> None:
+            self.group.remove(subscription)
+            self.inner -= 1
+            node.end(-1)
+
+        emit: Callable[[Any], None] = lambda value: self.emit(batch.of((value,)))  # noqa: E731  # one of three callbacks
+        subscription.disposable = inner.subscribe(self._turn(emit), self.fail, self._turn(ended), scheduler=self.scheduler)
+
+    def _turn(self, action: Callable[..., None]) -> Callable[..., None]:
+        lock = self.lock
+        if lock is None:
+            return action
+
+        def in_turn(*args: Any) -> None:
+            with lock:
+                action(*args)
+
+        return in_turn
+
+
+def connect(
+    node: Node, inputs: Sequence[Observable[Any]], outlet: Outlet, scheduler: abc.SchedulerBase | None
+) -> abc.DisposableBase:
+    """Start ``node`` and subscribe to its inputs; the result disposes of them all."""
+    host = ColdHost(node, outlet, scheduler)
+    node._bind(host)
+    node.start()
+    host.group.add(Disposable(node.close))
+    node.produce()
+    for port in node.port_order or range(len(inputs)):
+        # Every input is subscribed, even if the first one has ended the output already: that is what RxPY does, and the
+        # disposable that comes back takes the late ones down at once.
+        subscription = SingleAssignmentDisposable()
+        host.group.add(subscription)
+        subscription.disposable = inputs[port].subscribe(Port(host, port), scheduler=scheduler)
+    return host.group

@@ -1,0 +1,218 @@
+"""Node: one operator at work, per subscription or once per run; the contract that operators are written against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from operator import length_hint
+from typing import Any, ClassVar, Final, Protocol
+
+from reactivex import Observable
+from reactivex.abc import DisposableBase
+
+from rxstreams.batch import Batch
+from rxstreams.errors import OperatorError, Policy, RecordError
+from rxstreams.watermarks import END, START, least
+
+__all__ = ["LOST", "Host", "Node", "Pace"]
+
+LOST: Final = object()
+"""What ``Host.failed`` answers when the record is gone and the rest goes on."""
+
+
+class Pace(Protocol):
+    """An observer that can say when it has no room."""
+
+    full: bool
+
+    async def room(self) -> None:
+        """Return when there is room again."""
+        ...
+
+
+class Host(Protocol):
+    """What a driver gives to the node that it drives. Two implementations: a direct subscription, and a run."""
+
+    wants_time: bool
+    """Whether event times are read by this node or by something downstream."""
+    wants_latest: bool
+    """Whether everything downstream reads no more than the latest result per key and commit."""
+    durable: bool
+    """Whether this is a run: state is saved, and fails at the record that made it unsavable."""
+    forgiving: bool
+    """Whether a record may fail and the rest go on, so that what it changed must be undone."""
+    pace: Pace | None
+    """What a source must heed before it emits on, if the observer can say that it has no room."""
+
+    def emit(self, batch: Batch, /) -> None:
+        """Pass a batch on; an empty one goes nowhere. The last act of whatever calls it: emitting may re-enter the node."""
+        ...
+
+    def finish(self, at: int | None = None) -> None:
+        """End the output: after the record of order number ``at``, or after all that was emitted."""
+        ...
+
+    def fail(self, error: Exception) -> None:
+        """End the output with an error (in a run: stop the run)."""
+        ...
+
+    def forward(self, watermark: int) -> None:
+        """Tell everybody downstream how far time has come."""
+        ...
+
+    def fresh(self, values: Sequence[Any], times: Sequence[int] | None, keys: Sequence[Any] | None = None) -> Batch:
+        """A batch of results that no single record made: a timer, the end. ``times`` count only where times are wanted."""
+        ...
+
+    def failed(self, error: Exception, batch: Batch, index: int, again: Callable[[], Any] | None) -> Any:
+        """Say what becomes of record ``index``, whose user function raised: the result of trying ``again``, or LOST.
+
+        A direct subscription ends with the error; a run does as the policy says.
+        """
+        ...
+
+    def later(self, seconds: float, action: Callable[[], None]) -> DisposableBase:
+        """Call ``action`` after ``seconds`` on the subscription's scheduler (in a run: between two batches)."""
+        ...
+
+    def now(self) -> float:
+        """Seconds since the epoch by the scheduler's clock."""
+        ...
+
+    def open(self, inner: Observable[Any], node: Node, batch: Batch) -> None:
+        """Subscribe to an Observable that a user's function returned for the one record in ``batch``."""
+        ...
+
+
+class Node:
+    """One operator at work.
+
+    All that it remembers is in ``states``, by keys of its own; whatever it changes there it names in ``dirty``. It writes
+    both *before* it emits, and emitting is its last act, because downstream may feed back into it.
+    """
+
+    ports: int = 1
+    """How many inputs there are; ports are numbered from 0."""
+    port_order: ClassVar[Sequence[int] | None] = None
+    """The order in which the inputs are subscribed; None is 0, 1, 2, …"""
+    locked: ClassVar[bool] = False
+    """Whether inputs on several threads must take turns (direct subscriptions; a run is on one thread)."""
+    needs_time: ClassVar[bool] = False
+    """Whether it reads event times or watermarks itself."""
+    passes_time: ClassVar[bool] = True
+    """Whether its results' times are made from its inputs' times."""
+    on_error: Policy | None = None
+    """What happens to a record at which its user function raises; None is the run's policy."""
+    error_type: type[RecordError] = OperatorError
+    """What a failing record is reported as."""
+    scheduler: Any = None
+    """The operator's own scheduler argument, which wins over the subscription's."""
+    host: Host
+
+    def __init__(self) -> None:
+        self.states: dict[Any, Any] = {}
+        self.dirty: set[Any] = set()
+        self.done: set[int] = set()
+        self.marks: dict[int, int] = {}
+
+    def start(self) -> None:
+        """Begin: state is restored, inputs are not subscribed yet."""
+
+    def produce(self) -> None:
+        """Begin to emit, as a source in a direct subscription; in a run the run reads the source itself."""
+
+    def batch(self, b: Batch, port: int) -> None:
+        """Handle the next records of an input."""
+        raise NotImplementedError
+
+    def merged(self, b: Batch, ports: Sequence[int]) -> None:
+        """Handle records of several inputs in one order; ``ports`` says which input each came from."""
+        start = 0
+        for i in range(1, len(ports) + 1):
+            if i == len(ports) or ports[i] != ports[start]:
+                self.batch(b.cut(start, i), ports[start])
+                start = i
+
+    def end(self, port: int, at: int | None = None) -> None:
+        """Handle the end of an input; the output ends when all inputs have."""
+        self.done.add(port)
+        if len(self.done) == self.ports:
+            self.finish(at)
+
+    def watermark(self, mark: int, port: int) -> None:
+        """Handle the news that an input's time has come as far as ``mark``."""
+        if self.ports == 1:
+            self.forward(mark)
+            return
+        before = self.time_of_inputs()
+        self.marks[port] = mark
+        if self.time_of_inputs() > before:
+            self.forward(self.time_of_inputs())
+
+    def time_of_inputs(self) -> int:
+        """The least watermark of the inputs that have not ended."""
+        return least(END if port in self.done else self.marks.get(port, START) for port in range(self.ports))
+
+    def cut(self) -> None:
+        """Emit what was held back for the sake of the commit that comes now (views take the latest result per key)."""
+
+    def close(self) -> None:
+        """Release what ``start`` took; after the end, an error, or disposal."""
+
+    # What follows is given; operators call it and do not override it.
+
+    def emit(self, batch: Batch) -> None:
+        """Pass results on; see ``Host.emit``."""
+        self.host.emit(batch)
+
+    def finish(self, at: int | None = None) -> None:
+        """End the output; see ``Host.finish``."""
+        self.host.finish(at)
+
+    def fail(self, error: Exception) -> None:
+        """End the output with an error; see ``Host.fail``."""
+        self.host.fail(error)
+
+    def forward(self, mark: int) -> None:
+        """Pass a watermark on; see ``Host.forward``."""
+        self.host.forward(mark)
+
+    def each(self, function: Callable[..., Any], b: Batch, *columns: Sequence[Any]) -> tuple[list[Any], Batch]:
+        """``function`` of each value (and of what stands beside it in ``columns``), at C speed; where a record was lost, the
+        batch that comes back is shorter by it.
+
+        There is no ``try`` per record: ``list.extend`` keeps what came before the exception, the values' iterator knows how
+        far it got, and ``map`` goes on after raising. A StopIteration from the function would end ``map`` without a word, so
+        the count is checked.
+        """
+        values = b.values
+        results: list[Any] = []
+        values_left = iter(values)
+        calls = map(function, values_left, *columns)
+        lost: set[int] = set()
+        while True:
+            error: Exception
+            try:
+                results.extend(calls)
+                if len(results) + len(lost) == len(values):
+                    break
+                error = RuntimeError("the function raised StopIteration")
+            except Exception as raised:
+                error = raised
+            at = len(values) - length_hint(values_left) - 1
+            answer = self.host.failed(error, b, at, partial(function, values[at], *[column[at] for column in columns]))
+            if answer is LOST:
+                lost.add(at)
+            else:
+                results.append(answer)
+        if lost:
+            b = b.where([i not in lost for i in range(len(values))])
+        return results, b
+
+    def _bind(self, host: Host) -> None:
+        """Let ``host`` drive this node; its methods become the node's own, one call less per batch."""
+        self.host = host
+        self.emit = host.emit  # type: ignore[method-assign]
+        self.finish = host.finish  # type: ignore[method-assign]
+        self.forward = host.forward  # type: ignore[method-assign]
+
