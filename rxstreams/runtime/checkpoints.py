@@ -1,0 +1,325 @@
+"""Saved state: what an epoch writes of it, and how it comes back. The same for every broker.
+
+Keys fall into groups; a group's rows are written by ``chunks``. The row ``position`` lists every group and the rows that make it
+up: what it lists must be there, or nothing is restored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from rxstreams.brokers.contract import Put
+from rxstreams.errors import ConfigError, FormatError, TopologyError
+from rxstreams.runtime.chunks import (
+    HEADER_BYTES,
+    Column,
+    Stateful,
+    blob_of,
+    column,
+    cut_up,
+    read_group,
+    read_row,
+    row_key,
+    set_states,
+)
+from rxstreams.state.codec import FORMAT
+from rxstreams.state.keys import key_groups
+
+__all__ = ["Checkpoints", "GroupRecord", "OperatorRecord", "Position", "Stateful", "saved_topology"]
+
+_POSITION = b"position"
+_LEAST_BYTES = 1_000
+_LEAST_LOG = 1_000_000
+_POSITION_BYTES = 2_000  # about what a position record takes; it tells the log's size, so it cannot know its own
+
+
+class OperatorRecord(msgspec.Struct, frozen=True, array_like=True):
+    """A stateful operator of the pipeline that saved the state."""
+
+    identity: str
+    fingerprint: str
+
+
+class GroupRecord(msgspec.Struct, frozen=True, array_like=True):
+    """A key group's rows."""
+
+    generation: int = 0
+    """Snapshots so far; 0 before the first."""
+    parts: int = 0
+    """Rows of the snapshot; 0 where the group was empty."""
+    deltas: int = 0
+    """Rows of deltas since."""
+    snapshot_bytes: int = 0
+    delta_bytes: int = 0
+    snapshot_epoch: int = 0
+    log_at: int = 0
+    """``Position.log_bytes`` before the snapshot: restoring from a log begins there."""
+
+
+class Position(msgspec.Struct, kw_only=True):
+    """Where an epoch ended. The runtime fills in what is its own; ``cut`` the key groups, the format and ``log_bytes``."""
+
+    epoch: int
+    offsets: list[tuple[str, str, int, int]] = []
+    """(source, topic, partition, next offset)"""
+    watermarks: list[tuple[str, str, int, int]] = []
+    """(source, topic, partition, watermark)"""
+    topology: list[OperatorRecord] = []
+    key_groups: int = 64
+    format: int = FORMAT
+    groups: dict[int, GroupRecord] = {}
+    log_bytes: int = 0
+    """All that was ever written to the table."""
+    finished: bool = False
+    clock: dict[str, Any] = {}
+    extra: dict[str, bytes] = {}
+
+
+def saved_topology(rows: Iterable[tuple[bytes, bytes | None]]) -> Position | None:
+    """The position record among a table's rows; None if the table is empty.
+
+    Raises:
+        FormatError: If it is of another format version, damaged, or missing while there is saved state.
+    """
+    return _position(_latest(rows))
+
+
+def _latest(rows: Iterable[tuple[bytes, bytes | None]]) -> dict[bytes, bytes]:
+    return {key: value for key, value in dict(rows).items() if value is not None}
+
+
+def _position(table: Mapping[bytes, bytes]) -> Position | None:
+    if not table:
+        return None
+    try:
+        return msgspec.msgpack.decode(read_row(table, _POSITION), type=Position)
+    except msgspec.MsgspecError as error:
+        raise FormatError(f"saved state, row 'position' cannot be read: {error}") from error
+
+
+class _Write(NamedTuple):
+    """What a cut wrote of one group, to be remembered when it is committed."""
+
+    record: GroupRecord
+    members: list[list[Any]]
+    anew: bool
+
+
+class Checkpoints:
+    """The saved state of one task: writes what changed since the last cut, and keeps what there is to read small.
+
+    An epoch writes a delta per group with dirty keys. A group whose deltas outweigh its snapshot (and 1 kB), and the group with
+    the oldest snapshot once the log has grown beyond 4 x the state (and 1 MB), are written anew: two in an epoch, or as many as
+    weigh no more than the epoch's deltas. A delta that would cover most of its group is written as a snapshot at once.
+
+    Holds, besides the states: per group and operator a list of its keys; 8 to 16 bytes a key.
+
+    Args:
+        nodes: Every stateful node of the graph.
+        table: The broker's table.
+        key_groups: How many groups; what was saved with another number keeps that.
+        max_chunk_bytes: Bytes of a row beyond which it is cut into parts.
+    """
+
+    def __init__(self, nodes: Iterable[Stateful], *, table: str, key_groups: int = 64, max_chunk_bytes: int = 900_000) -> None:
+        self._nodes = list(nodes)
+        identities = [node.identity for node in self._nodes]
+        twice = sorted({name for name in identities if identities.count(name) > 1})
+        if twice:
+            raise ConfigError(f"two stateful operators have the identity {twice[0]!r}; give them different names")
+        if key_groups < 1 or max_chunk_bytes < 1_000:
+            raise ConfigError(f"expected key_groups ≥ 1 and max_chunk_bytes ≥ 1000, got {key_groups} and {max_chunk_bytes}")
+        self.key_groups = key_groups
+        self._table = table
+        self._limit = max_chunk_bytes - HEADER_BYTES
+        self._groups: dict[int, GroupRecord] = {}
+        self._members: dict[int, list[list[Any]]] = {}
+        self._log_bytes = 0
+        self._pending: tuple[dict[int, _Write], int] | None = None
+
+    # Reading.
+
+    def restore(
+        self, rows: Iterable[tuple[bytes, bytes | None]], progress: Callable[[int, int], None] | None = None
+    ) -> Position | None:
+        """Fill the nodes' states with what was saved; None if nothing was.
+
+        Args:
+            rows: The table's rows, in any order (of several with one key, the last counts).
+            progress: Called with (groups done, groups in all).
+
+        Raises:
+            FormatError: If it is of another format version, or not whole.
+            StateCodecError: If a state cannot be read, naming the row, or the operator and key.
+            TopologyError: If some of it belongs to an operator that is not among the nodes.
+        """
+        table = _latest(rows)
+        position = _position(table)
+        if position is None:
+            return None
+        self.key_groups, self._groups, self._log_bytes = position.key_groups, dict(position.groups), position.log_bytes
+        unknown: set[str] = set()
+        for done, (group, record) in enumerate(position.groups.items(), 1):
+            for identity, states in self._fill(group, record, table).items():
+                unknown |= {identity} if states else set()
+            if progress is not None:
+                progress(done, len(position.groups))
+        if unknown:
+            raise self._unknown(unknown)
+        return position
+
+    def _fill(self, group: int, record: GroupRecord, table: Mapping[bytes, bytes]) -> dict[str, dict[Any, Any]]:
+        """Give the nodes their states of one group; return the states that are nobody's."""
+        saved = read_group(table, group, record.generation, record.parts, record.deltas)
+        self._members[group] = [list(saved.get(node.identity, ())) for node in self._nodes]
+        for node in self._nodes:
+            set_states(node, saved.pop(node.identity, {}))
+            node.dirty.clear()
+        return saved
+
+    def _unknown(self, saved: set[str]) -> TopologyError:
+        return TopologyError(
+            f"saved state of {', '.join(map(repr, sorted(saved)))} fits no operator of this pipeline, which has "
+            f"{', '.join(repr(node.identity) for node in self._nodes) or 'none'}. Give an operator that was renamed or moved "
+            "its old identity by name=, or start under another app name to begin anew"
+        )
+
+    # Writing.
+
+    def cut(self, position: Position) -> list[Put]:
+        """What this epoch writes: the dirty keys of every node, and ``position``, which it completes.
+
+        The nodes' dirty sets are emptied. Call ``promote`` when it is committed; if that fails, drop this and the nodes.
+
+        Raises:
+            StateCodecError: If a state cannot be encoded, naming the operator and key.
+            RuntimeError: If the last cut was not promoted.
+        """
+        if self._pending is not None:
+            raise RuntimeError("cut() before promote(): the last cut has not been committed, or this should have been dropped")
+        changed = self._changed()
+        puts: list[Put] = []
+        deltas: dict[int, bytes] = {}
+        writes: dict[int, _Write] = {}
+        for group, change in changed.items():
+            if self._covers(group, change):
+                writes[group] = self._snapshot(group, change, position.epoch, puts)
+            else:
+                deltas[group] = blob_of(self._nodes, change)
+        for group in self._overdue(deltas, writes):
+            deltas.pop(group, None)
+            writes[group] = self._snapshot(group, changed.get(group), position.epoch, puts)
+        for group, blob in deltas.items():
+            writes[group] = self._delta(group, changed[group], blob, puts)
+        return self._finish(position, writes, puts)
+
+    def _changed(self) -> dict[int, list[Column]]:
+        """Per group, a column of what changed in each node."""
+        changed: dict[int, list[Column]] = {}
+        for index, node in enumerate(self._nodes):
+            change = column(node, list(node.dirty))
+            node.dirty.clear()
+            for part, group in self._by_group(change):
+                columns = changed.get(group)
+                if columns is None:
+                    columns = changed[group] = [Column([], [], []) for _ in self._nodes]
+                columns[index] = part
+        return changed
+
+    def _by_group(self, change: Column) -> Iterator[tuple[Column, int]]:
+        parts = [Column([], [], []) for _ in range(self.key_groups)]
+        keys, values, deleted = zip(*parts)
+        for key, value, group in zip(change.keys, change.values, key_groups(change.keys, self.key_groups)):
+            keys[group].append(key)
+            values[group].append(value)
+        for key, group in zip(change.deleted, key_groups(change.deleted, self.key_groups)):
+            deleted[group].append(key)
+        return ((part, group) for group, part in enumerate(parts) if part.keys or part.deleted)
+
+    def _covers(self, group: int, change: list[Column]) -> bool:
+        """Whether a snapshot costs no more than twice the delta, or there is nothing left to keep."""
+        members = self._members.get(group, [])
+        live = sum(len(part.keys) for part in change)
+        if not live:
+            self._drop_freed(members)
+        return 2 * (live + sum(len(part.deleted) for part in change)) >= sum(map(len, members))
+
+    def _drop_freed(self, members: list[list[Any]]) -> None:
+        """Take freed keys off the lists' ends: a group without any is found out at a cost that freeing has paid for."""
+        for node, keys in zip(self._nodes, members):
+            while keys and keys[-1] not in node.states:
+                keys.pop()
+
+    def _overdue(self, deltas: Mapping[int, bytes], written: Mapping[int, _Write]) -> list[int]:
+        """The groups to write anew, those with the most to gain first."""
+        budget = sum(map(len, deltas.values()))
+        gains: dict[int, int] = {}
+        for group, record in self._groups.items():
+            weight = record.delta_bytes + len(deltas.get(group, b""))
+            if group not in written and weight > max(record.snapshot_bytes, _LEAST_BYTES):
+                gains[group] = weight - record.snapshot_bytes
+        chosen: list[int] = []
+        for group in sorted(gains, key=gains.__getitem__, reverse=True):
+            budget -= self._groups[group].snapshot_bytes
+            if len(chosen) >= 2 and budget < 0:
+                break
+            chosen.append(group)
+        if len(chosen) < 2:
+            chosen += [group for group in self._oldest() if group not in chosen and group not in written]
+        return chosen
+
+    def _oldest(self) -> list[int]:
+        """The group whose snapshot makes the log to read too long, if one does."""
+        kept = {group: record for group, record in self._groups.items() if record.parts}
+        if not kept:
+            return []
+        oldest = min(kept, key=lambda group: kept[group].log_at)
+        state = sum(record.snapshot_bytes for record in kept.values())
+        return [oldest] if self._log_bytes - kept[oldest].log_at > 4 * state + _LEAST_LOG else []
+
+    def _snapshot(self, group: int, change: list[Column] | None, epoch: int, puts: list[Put]) -> _Write:
+        old = self._groups.get(group, GroupRecord())
+        keys = self._members.get(group) or [[] for _ in self._nodes]
+        if change is not None:
+            keys = [known + part.keys for known, part in zip(keys, change)]
+        columns = [column(node, list(dict.fromkeys(known))) for node, known in zip(self._nodes, keys)]
+        blob = blob_of(self._nodes, [part._replace(deleted=[]) for part in columns])
+        rows = cut_up(blob, old.generation + 1, self._limit, lambda part: row_key(group, "s", part))
+        puts.extend(Put(self._table, *row) for row in rows)
+        puts.extend(Put(self._table, row_key(group, "s", part), None) for part in range(len(rows), old.parts))
+        puts.extend(Put(self._table, row_key(group, "d", index), None) for index in range(old.deltas))
+        record = GroupRecord(old.generation + 1, len(rows), 0, len(blob), 0, epoch, self._log_bytes)
+        return _Write(record, [part.keys for part in columns], anew=True)
+
+    def _delta(self, group: int, change: list[Column], blob: bytes, puts: list[Put]) -> _Write:
+        old = self._groups[group]
+        rows = cut_up(blob, old.generation, self._limit, lambda part: row_key(group, "d", old.deltas + part))
+        puts.extend(Put(self._table, *row) for row in rows)
+        record = msgspec.structs.replace(old, deltas=old.deltas + len(rows), delta_bytes=old.delta_bytes + len(blob))
+        return _Write(record, [part.keys for part in change], anew=False)
+
+    def _finish(self, position: Position, writes: dict[int, _Write], puts: list[Put]) -> list[Put]:
+        position.format, position.key_groups = FORMAT, self.key_groups
+        position.groups = {**self._groups, **{group: write.record for group, write in writes.items()}}
+        position.log_bytes = self._log_bytes + _POSITION_BYTES + sum(len(put.value or b"") for put in puts)
+        encoded = msgspec.msgpack.encode(position)
+        puts.extend(Put(self._table, *row) for row in cut_up(encoded, 0, len(encoded), lambda part: _POSITION))
+        self._pending = writes, position.log_bytes
+        return puts
+
+    def promote(self) -> None:
+        """The last cut is committed: remember what it wrote."""
+        if self._pending is None:
+            return
+        writes, self._log_bytes = self._pending
+        self._pending = None
+        for group, write in writes.items():
+            self._groups[group] = write.record
+            if write.anew:
+                self._members[group] = write.members
+            else:
+                for known, new in zip(self._members[group], write.members):
+                    known.extend(new)

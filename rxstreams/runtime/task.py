@@ -1,0 +1,395 @@
+"""One attempt at a task: acquire it, restore, work epoch by epoch, commit; after any doubt it is dropped and begun anew."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from rxstreams.brokers.contract import Broker, Commit, Put, TaskHandle
+from rxstreams.errors import ConfigError, DeadLetter, Policy, Skip, Stop
+from rxstreams.failpoints import failpoint
+from rxstreams.feeds.source import Chunk, Source
+from rxstreams.operators.sinks import TopicSink, ToView, ViewSink
+from rxstreams.runtime.checkpoints import Checkpoints, Position
+from rxstreams.runtime.failures import Failure
+from rxstreams.runtime.graph import Graph
+from rxstreams.runtime.log import logger
+from rxstreams.runtime.topology import check_topology, topology_of
+from rxstreams.runtime.vertices import Vertex
+from rxstreams.stream import Stream
+from rxstreams.views import View, published
+
+__all__ = ["Settings", "Statistics", "Task"]
+
+BATCH = 256
+EPOCH_RECORDS = 200_000
+AHEAD = 2
+YIELD_EVERY = 0.005
+SHARE_OF_COMMITS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a task works."""
+
+    app: str
+    task: str = "0"
+    commit_interval: float = 0.1
+    on_error: Policy = Stop()
+    batch: int = BATCH
+    key_groups: int = 64
+    clock: Callable[[], float] = time.time
+
+
+@dataclass(slots=True)
+class Statistics:
+    """What a run has done so far, over all its attempts.
+
+    Attributes:
+        records: Records pushed, those included that a failed attempt pushed.
+        epochs: Commits.
+        commit_seconds: How long the last commit took.
+        interval: The effective commit interval, in seconds.
+        lost: Records that a policy let go.
+        restarts: How often the task was begun anew.
+        restored: State entries restored at the last start.
+    """
+
+    records: int = 0
+    epochs: int = 0
+    commit_seconds: float = 0.0
+    interval: float = 0.0
+    lost: int = 0
+    restarts: int = 0
+    restored: int = 0
+
+
+class Task:
+    """One attempt. Its memory is trusted only while every commit is known to have happened.
+
+    Args:
+        streams: The pipeline's last streams; nodes are made anew for each attempt.
+        broker: Started.
+        settings: How to work.
+        instance: Who this is, for the message that a fenced instance gets.
+        views: The run's views by name; they outlive the attempt.
+        statistics: Counted on over attempts.
+    """
+
+    def __init__(
+        self,
+        streams: Iterable[Stream[Any]],
+        broker: Broker,
+        settings: Settings,
+        instance: str,
+        views: dict[str, View],
+        statistics: Statistics,
+    ) -> None:
+        self.broker, self.settings, self.instance, self.views, self.statistics = broker, settings, instance, views, statistics
+        self.changed = asyncio.Event()
+        self.loop = asyncio.get_running_loop()
+        self.graph = Graph(
+            streams, policy=settings.on_error, clock=settings.clock, timer=self.loop.call_later, on_lost=self._note_lost
+        )
+        self.graph.woken = self._wake
+        self.table = f"{settings.app}.state"
+        self.checkpoints = Checkpoints(
+            [vertex.node for vertex in self.graph.stateful],  # type: ignore[misc]  # stateful nodes have a codec and an identity
+            table=self.table,
+            key_groups=settings.key_groups,
+        )
+        self.positions: dict[str, dict[int, int]] = {}
+        self.moved = False
+        self.epoch = 0
+        self.finished = False
+        self.stopping = False
+        self.ready: dict[Vertex, asyncio.Queue[Chunk | BaseException | None]] = {}
+        self.readers: list[asyncio.Task[None]] = []
+        self.part: dict[Vertex, Chunk] = {}
+        self.live: list[Vertex] = []
+        self.since_commit = 0
+        self.handle: TaskHandle
+
+    def _wake(self) -> None:
+        if self.graph.in_loop():
+            self.changed.set()
+        else:
+            self.loop.call_soon_threadsafe(self.changed.set)
+
+    def _note_lost(self, failure: Failure, policy: Skip | DeadLetter) -> None:
+        self.statistics.lost += 1
+        logger().warning("record let go", policy=repr(policy), error=str(failure.error))
+
+    # Acquire: from `open` on the task is ours, and only then is what the broker has of it read.
+
+    async def acquire(self) -> None:
+        """Own the task, and be where its last commit was.
+
+        Raises:
+            TopologyError: If saved state fits no operator.
+            FormatError: If saved state cannot be read.
+        """
+        self.handle = await self.broker.open(self.settings.app, self.settings.task, instance=self.instance)
+        failpoint("acquire.opened")
+        rows = (await self.broker.read_table(self.table)).rows
+        position = check_topology(self.graph, rows)
+        for sink in self._sinks(TopicSink):
+            await self.broker.create_topic(sink.topic, sink.partitions or 1)
+        closed: list[str] = []
+        if position is not None:
+            restored = self.checkpoints.restore(rows)
+            assert restored is not None
+            closed = self._resume(restored)
+        failpoint("acquire.restored")
+        self.statistics.restored = sum(len(vertex.node.states) for vertex in self.graph.stateful)
+        for vertex, sink in self._views():
+            self.views[sink.view]._load(vertex.node.states, self.epoch)
+        self.graph.start(closed)
+        for vertex in self.graph.sources:
+            if isinstance(vertex.node, Source) and vertex.wants_time:
+                vertex.forward(vertex.node.times.now)
+        self.graph.settle()
+
+    def _sinks(self, kind: type[Any]) -> list[Any]:
+        found = [vertex.stream.operation.ends for vertex in self.graph.vertices if vertex.stream is not None]
+        return [sink for sink in found if isinstance(sink, kind)]
+
+    def _views(self) -> list[tuple[Vertex, ViewSink]]:
+        return [
+            (vertex, vertex.stream.operation.ends)
+            for vertex in self.graph.vertices
+            if vertex.stream is not None and isinstance(vertex.stream.operation.ends, ViewSink)
+        ]
+
+    def _resume(self, position: Position) -> list[str]:
+        self.epoch, self.finished = position.epoch, position.finished
+        for source, _, partition, offset in position.offsets:
+            self.positions.setdefault(source, {})[partition] = offset
+        by_identity = {vertex.identity: vertex for vertex in self.graph.sources}
+        for source, _, partition, highest in position.watermarks:
+            node = by_identity[source].node if source in by_identity else None
+            if isinstance(node, Source):
+                node.times.highest[partition] = highest
+        return list(position.clock.get("closed", ()))
+
+    # Work.
+
+    async def work(self) -> None:
+        """Push what comes, commit at the interval, until the input ends or ``stop`` is called.
+
+        Raises:
+            RxStreamsError: What stopped it; nothing of the open epoch is visible then.
+        """
+        self.live = [vertex for vertex in self.graph.sources if not vertex.closed]
+        for vertex in self.live:
+            self.ready[vertex] = asyncio.Queue(AHEAD)
+            self.readers.append(self.loop.create_task(self._read(vertex)))
+        next_commit = self.loop.time() + self._interval()
+        yielded = self.loop.time()
+        while not self.stopping and not self._over():
+            self.graph.run_posted()
+            vertex, chunk = self._next()
+            if vertex is not None and chunk is not None:
+                self._push(vertex, chunk)
+            elif vertex is None:
+                await self._sleep(next_commit if self._has_news() else None)
+            now = self.loop.time()
+            if now >= next_commit or self.since_commit >= EPOCH_RECORDS:
+                if self._has_news():
+                    await self.commit()
+                now = yielded = self.loop.time()
+                next_commit = now + self._interval()
+            elif now - yielded >= YIELD_EVERY:
+                await asyncio.sleep(0)
+                yielded = self.loop.time()
+        await self._end()
+
+    def stop(self) -> None:
+        """Finish the epoch, commit it, and return from ``work``."""
+        self.stopping = True
+        self._wake()
+
+    def _over(self) -> bool:
+        return self.graph.complete or (not self.live and not self.graph.posted and not self._foreign() and not self._waiting())
+
+    def _foreign(self) -> bool:
+        """Whether foreign operators may still bring something: sources, and operators that have not ended after their inputs."""
+        foreign = (vertex for vertex in self.graph.vertices if vertex.stream is None and not vertex.closed)
+        return any(all(source.closed for source in vertex.inputs) for vertex in foreign)
+
+    def _waiting(self) -> bool:
+        """Whether an edge still has calls to make before its branch has ended."""
+        return any(vertex for vertex in self.graph.vertices if getattr(vertex.node, "waiting", None) and hasattr(vertex.node, "room"))
+
+    def _interval(self) -> float:
+        """The commit interval, stretched so that commits take no more than a quarter of the time."""
+        least = self.statistics.commit_seconds * (1 / SHARE_OF_COMMITS - 1)
+        self.statistics.interval = max(self.settings.commit_interval, least)
+        return self.statistics.interval
+
+    async def _read(self, vertex: Vertex) -> None:
+        """Fetch ahead, while the epoch is worked on and committed; the queue's bound is what holds the feed back."""
+        assert isinstance(vertex.node, Source)
+        feed, queue = vertex.node.feed, self.ready[vertex]
+        last: BaseException | None = None
+        try:
+            async with aclosing(feed.chunks(self.broker, self.positions.get(vertex.identity), first="earliest")) as chunks:  # type: ignore[type-var]  # a generator
+                async for chunk in chunks:
+                    await queue.put(chunk)
+                    self.changed.set()
+        except Exception as error:
+            last = error
+        await queue.put(last)
+        self.changed.set()
+
+    def _next(self) -> tuple[Vertex | None, Chunk | None]:
+        """The next records of a source, as many as there is room for; the sources take turns by chunks."""
+        room = min(self.graph.room(), self.settings.batch)
+        if room <= 0:
+            return None, None
+        for vertex in self.live:
+            chunk = self.part.pop(vertex, None)
+            if chunk is None:
+                if self.ready[vertex].empty():
+                    continue
+                item = self.ready[vertex].get_nowait()
+                if isinstance(item, BaseException):
+                    raise item
+                if item is None:
+                    self._source_ended(vertex)
+                    return vertex, None
+                chunk = item
+            n = len(chunk.values)
+            if n > room:
+                self.part[vertex] = chunk.cut(room, n)
+                return vertex, chunk.cut(0, room)
+            self.live.append(self.live.pop(self.live.index(vertex)))
+            return vertex, chunk
+        return None, None
+
+    def _push(self, vertex: Vertex, chunk: Chunk) -> None:
+        failpoint("epoch.polled")
+        self.graph.push(vertex, chunk)
+        self.positions.setdefault(vertex.identity, {})[chunk.partition] = chunk.next_offset
+        self.moved = True
+        self.since_commit += len(chunk.values)
+        self.statistics.records += len(chunk.values)
+        failpoint("epoch.pushed")
+
+    def _source_ended(self, vertex: Vertex) -> None:
+        self.live.remove(vertex)
+        assert isinstance(vertex.node, Source)
+        if vertex.node.feed.finish:
+            self.graph.finish_source(vertex)
+            self.moved = True
+
+    async def _sleep(self, until: float | None) -> None:
+        """Wait for news; no longer than ``until``."""
+        self.changed.clear()
+        # Cleared first, then looked again: what came in between has either set the event or is seen here.
+        if self.graph.posted or (self.graph.room() > 0 and any(vertex in self.part or not self.ready[vertex].empty() for vertex in self.live)):
+            return
+        timer = self.loop.call_at(until, self.changed.set) if until is not None else None
+        try:
+            await self.changed.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _has_news(self) -> bool:
+        return self.moved or bool(self.graph.outputs) or any(vertex.node.dirty for vertex in self.graph.stateful)
+
+    async def _end(self) -> None:
+        self.graph.run_posted()
+        self.finished = self.graph.complete
+        if self._has_news() or self.finished:
+            await self.commit()
+
+    # Commit.
+
+    async def commit(self) -> None:
+        """Make outputs, state and offsets of this epoch durable together, then visible.
+
+        Order: nodes emit what they held back (so that it is in this commit), state is encoded, the broker commits, and only
+        when it has said so do views change and is the next epoch's memory trusted. If it raises, this attempt is over.
+        """
+        began = self.loop.time()
+        self.graph.cut()
+        self.epoch += 1
+        commit = Commit(self.graph.outputs, self.checkpoints.cut(self._position()), self._offsets())
+        self.graph.outputs = {}
+        changes = self._view_changes(commit.puts)
+        failpoint("epoch.cut")
+        await self.handle.commit(commit)
+        failpoint("epoch.committed")
+        self.checkpoints.promote()
+        self.moved, self.since_commit = False, 0
+        for view, changed in changes:
+            view._apply(changed, self.epoch)
+        failpoint("epoch.promoted")
+        self.statistics.epochs += 1
+        self.statistics.commit_seconds = self.loop.time() - began
+
+    def _view_changes(self, puts: list[Put]) -> list[tuple[View, dict[Any, Any]]]:
+        changes = []
+        for vertex, sink in self._views():
+            assert isinstance(vertex.node, ToView)
+            changed, vertex.node.changed = vertex.node.changed, {}
+            if sink.publish:
+                puts.extend(published(self.settings.app, sink.view, changed))
+            changes.append((self.views[sink.view], changed))
+        return changes
+
+    def _offsets(self) -> dict[tuple[str, int], int]:
+        """Next offsets by topic; of two sources on one topic, the one that is behind."""
+        offsets: dict[tuple[str, int], int] = {}
+        for vertex in self.graph.sources:
+            assert isinstance(vertex.node, Source)
+            topic = vertex.node.feed.topic
+            for partition, offset in self.positions.get(vertex.identity, {}).items():
+                if topic is not None:
+                    offsets[topic, partition] = min(offset, offsets.get((topic, partition), offset))
+        return offsets
+
+    def _position(self) -> Position:
+        offsets, watermarks = [], []
+        for vertex in self.graph.sources:
+            assert isinstance(vertex.node, Source)
+            topic = vertex.node.feed.topic or ""
+            offsets += [(vertex.identity, topic, p, offset) for p, offset in self.positions.get(vertex.identity, {}).items()]
+            watermarks += [(vertex.identity, topic, p, high) for p, high in vertex.node.times.highest.items()]
+        closed = [vertex.identity for vertex in self.graph.vertices if vertex.closed and vertex.identity]
+        return Position(
+            epoch=self.epoch,
+            offsets=offsets,
+            watermarks=watermarks,
+            topology=topology_of(self.graph),
+            finished=self.finished,
+            clock={"closed": closed},
+        )
+
+    async def close(self) -> None:
+        """Release everything; correctness never depends on it."""
+        self.graph.close()
+        for reader in self.readers:
+            reader.cancel()
+        await asyncio.gather(*self.readers, return_exceptions=True)
+        if hasattr(self, "handle"):
+            await self.handle.close()
+
+
+def check_names(streams: Iterable[Stream[Any]], graph: Graph) -> list[str]:
+    """The names of a pipeline's views, each once.
+
+    Raises:
+        ConfigError: If two sinks keep a view under one name.
+    """
+    names = [v.stream.operation.ends.view for v in graph.vertices if v.stream is not None and isinstance(v.stream.operation.ends, ViewSink)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(f"two sinks keep a view {twice[0]!r}; give each its own name")
+    return names
