@@ -33,6 +33,7 @@ from rxstreams.errors import (
     TopologyError,
 )
 from rxstreams.feeds import from_async_iterable, from_iterable, from_topic
+from rxstreams.pictures import Picture, draw
 from rxstreams.runtime import Failure, Running, run, start
 from rxstreams.state.keyed import Context, KeyedOperator
 from rxstreams.stream import Operator, Stream
@@ -49,6 +50,7 @@ __all__ = [
     "FencedError",
     "KeyedOperator",
     "Operator",
+    "Picture",
     "PublishedView",
     "Retry",
     "Running",
@@ -61,6 +63,7 @@ __all__ = [
     "View",
     "aggregates",
     "connect",
+    "draw",
     "from_async_iterable",
     "from_iterable",
     "from_topic",

@@ -1,0 +1,5 @@
+"""Pictures as text: the graph of a pipeline, and the marble diagrams that operators are described with."""
+
+from rxstreams.pictures.graphs import Picture, draw
+
+__all__ = ["Picture", "draw"]

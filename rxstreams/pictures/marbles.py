@@ -1,0 +1,174 @@
+"""Marble pictures: those in operators' docstrings are read here, run on virtual time, and compared with what comes out.
+
+    orders   -1--2--3-|
+             [ map(lambda x: x * 10) ]
+    result   -a--b--c-|          a=10 b=20 c=30
+
+Above the operator stand its inputs: digits are the values. The first is what the operator is applied to, the others are known
+to it by their names. A character is a second, unless the picture says ``one character = ten seconds``. What is in parentheses
+comes at once, where the parenthesis opens; ``|`` is the end, ``#`` an error. A row ``a=(n=1, total=1)`` shows some of its fields.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from string import ascii_letters
+from typing import Any, cast
+
+from reactivex import Observable, from_marbles
+from reactivex.notification import Notification, OnError, OnNext
+from reactivex.observable.marbles import parse
+from reactivex.testing import TestScheduler
+
+__all__ = ["Event", "Outcome", "pictures_of", "run_picture"]
+
+Event = tuple[float, Notification[Any]]
+"""What happens at a time, in characters since the subscription."""
+
+OperatorsFor = Callable[[str, Mapping[str, Observable[Any]]], Sequence[Callable[[Observable[Any]], Observable[Any]]]]
+"""The operators that an expression stands for, given the picture's inputs by name."""
+
+_LINE = re.compile(r"(\w+) +([-|#(][^ ]*)(?:  +(.*))?$")
+_OPERATOR = re.compile(r"\[ (.+) \](?:  +.*)?$")
+_SCALE = re.compile(r"one character = (\w+) (millisecond|second|minute|hour|day)s?\b")
+_VALUE = re.compile(r"(\w+) ?= ?(.+?)(?=,? +\w+ ?= ?|$)")
+_WORDS = {word: n for n, word in enumerate(["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"], 1)}
+_UNITS = {"millisecond": 0.001, "second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a picture shows, and what its operator does; ``str(outcome)`` is both, one above the other."""
+
+    shown: Sequence[Event]
+    actual: Sequence[Event]
+    names: Mapping[str | float, Any]
+
+    @property
+    def holds(self) -> bool:
+        """Whether the operator does what the picture shows, at the times at which it does."""
+        return len(self.shown) == len(self.actual) and all(map(_same, self.shown, self.actual))
+
+    def __str__(self) -> str:
+        names = dict(self.names)
+        lines = [f"shown    {_drawn(self.shown, names)}", f"actual   {_drawn(self.actual, names)}"]
+        used = [f"{name}={value!r}" for name, value in names.items()]
+        return "\n".join([*lines, f"where    {' '.join(used)}", f"apart    {self._difference()}"])
+
+    def _difference(self) -> str:
+        for shown, actual in zip(self.shown, self.actual, strict=False):
+            if not _same(shown, actual):
+                return f"{_told(shown)} is shown, and came {_told(actual)}"
+        longer = max(self.shown, self.actual, key=len)
+        rest = longer[min(len(self.shown), len(self.actual)) :]
+        return f"{_told(rest[0])} {'did not come' if longer is self.shown else 'is not shown'}" if rest else "nothing"
+
+
+def pictures_of(docstring: str) -> list[str]:
+    """The marble pictures in a docstring: paragraphs that have an operator in brackets."""
+    paragraphs = re.split(r"\n\s*\n", docstring)
+    return [one for one in paragraphs if any(_OPERATOR.match(line.strip()) for line in one.splitlines())]
+
+
+def run_picture(picture: str, operators_for: OperatorsFor) -> Outcome:
+    """Run the operator in a picture on the picture's inputs, on virtual time, for as long as the picture is wide.
+
+    Raises:
+        ValueError: If the text is no such picture.
+    """
+    lines = [line.strip() for line in picture.splitlines() if line.strip()]
+    at = next((i for i, line in enumerate(lines) if _OPERATOR.match(line)), 0)
+    rows = [_LINE.match(line) for line in lines]
+    bracket = _OPERATOR.match(lines[at]) if lines else None
+    if bracket is None or not at or at != len(lines) - 2 or not all(row for i, row in enumerate(rows) if i != at):
+        raise ValueError(f"expected lines of marbles, an operator as in [ map(f) ], and a line with the result, got:\n{picture}")
+    *inputs, (_, result, legend) = [row.groups("") for row in rows if row]
+    unit = _unit(picture)
+
+    sources = {name: from_marbles(timeline, timespan=unit, lookup=_legend(values)) for name, timeline, values in inputs}
+    source, *_ = sources.values()
+    operators = operators_for(bracket[1], sources)
+    width = max(len(timeline) for timeline in [result, *(timeline for _, timeline, _ in inputs)])
+    observer = TestScheduler().start(lambda: source.pipe(*operators), disposed=200 + (width - 0.5) * unit)
+    actual = [((one.time - 200) / unit, cast("Notification[Any]", one.value)) for one in observer.messages]
+    names = _legend(legend)
+    return Outcome(cast("list[Event]", parse(result, lookup=names)), actual, names)
+
+
+def _unit(picture: str) -> float:
+    scale = _SCALE.search(picture)
+    if scale is None:
+        return 1.0
+    return (int(scale[1]) if scale[1].isdigit() else _WORDS[scale[1]]) * _UNITS[scale[2]]
+
+
+def _legend(text: str) -> dict[str | float, Any]:
+    """The values that the end of a line names: Python literals, or rows."""
+    text = _SCALE.sub("", text)
+    depth = 0
+    masked = ""  # what stands in brackets, where commas and = do not count
+    for character in text:
+        depth -= character in ")]}"
+        masked += "_" if depth else character
+        depth += character in "([{"
+    return {found[1]: _literal(text[found.start(2) : found.end(2)]) for found in _VALUE.finditer(masked)}
+
+
+def _literal(text: str) -> Any:
+    if not re.match(r"\(\w+ ?=", text):
+        return ast.literal_eval(text)
+    call = ast.parse(f"row{text}", mode="eval").body
+    assert isinstance(call, ast.Call)
+    return _Fields({str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords})
+
+
+class _Fields(dict[str, Any]):  # noqa: PLW1641  # a dict has no hash either
+    """Some fields of a row, and equal to any row that has them."""
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, _Fields):
+            return dict.__eq__(self, other)
+        return all(hasattr(other, name) and getattr(other, name) == value for name, value in self.items())
+
+    def __repr__(self) -> str:
+        return f"({', '.join(f'{name}={value!r}' for name, value in self.items())})"
+
+
+def _same(shown: Event, actual: Event) -> bool:
+    (time, one), (at, other) = shown, actual
+    if abs(time - at) > 1e-6:
+        return False
+    if isinstance(one, OnNext) and isinstance(other, OnNext):
+        return bool(one.value == other.value)
+    return type(one) is type(other)  # one error is as good as another
+
+
+def _told(event: Event) -> str:
+    time, what = event
+    if isinstance(what, OnNext):
+        return f"{what.value!r} at {time:g}"
+    return f"an error ({what.exception!r}) at {time:g}" if isinstance(what, OnError) else f"the end at {time:g}"
+
+
+def _drawn(events: Sequence[Event], names: dict[str | float, Any]) -> str:
+    """A line of marbles; values without a name get one. What has no room in its place moves to the right."""
+    line = ""
+    for time, together in groupby(events, key=lambda event: event[0]):
+        marks = [_mark(what, names) for _, what in together]
+        line = line.ljust(round(time), "-") + (f"({','.join(marks)})" if len(marks) > 1 else marks[0])
+    return line
+
+
+def _mark(what: Notification[Any], names: dict[str | float, Any]) -> str:
+    if not isinstance(what, OnNext):
+        return "#" if isinstance(what, OnError) else "|"
+    for name, value in names.items():
+        if value == what.value:
+            return str(name)
+    name = next((letter for letter in ascii_letters if letter not in names), "?")
+    names[name] = what.value
+    return name

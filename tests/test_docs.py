@@ -1,0 +1,127 @@
+"""What is written about rxstreams holds: the README's code runs; every operator says what it takes, holds, and how it ends."""
+
+import ast
+import inspect
+import os
+import re
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import NamedTuple
+
+import pytest
+
+import rxstreams
+from rxstreams import operators
+
+ROOT = Path(__file__).parents[1]
+README_LINES = 150
+FIRST_PROGRAM_LINES = 12
+
+FENCE = re.compile(r"^(?P<mark><!-- run -->\n+)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+class Block(NamedTuple):
+    """A fenced block of the README."""
+
+    language: str
+    text: str
+    line: int
+    runs: bool
+
+
+def blocks() -> list[Block]:
+    """Return the README's fenced blocks; the first in Python runs, and those that `<!-- run -->` stands before."""
+    readme = (ROOT / "README.md").read_text()
+    found = []
+    for fence in FENCE.finditer(readme):
+        language, runs = fence["language"], bool(fence["mark"])
+        first = language == "python" and not any(block.language == "python" for block in found)
+        found.append(Block(language, fence["text"], readme.count("\n", 0, fence.start("text")), runs or first))
+    return found
+
+
+def python_blocks() -> list[Block]:
+    """Return the README's Python blocks."""
+    return [block for block in blocks() if block.language == "python"]
+
+
+def run(block: Block, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a block as a file of its own in an empty folder, as a newcomer would."""
+    program = folder / f"readme_{block.line}.py"
+    program.write_text(block.text)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RXSTREAMS_")}
+    environment["PYTHONPATH"] = str(ROOT)
+    command = [sys.executable, "-W", "error", program.name]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=50, check=False)
+
+
+def test_the_first_program_prints_what_the_readme_says(tmp_path: Path) -> None:
+    """The first program, twelve lines, prints exactly the block of text that follows it."""
+    found = blocks()
+    at = next((i for i, block in enumerate(found) if block.language == "python"), None)
+    assert at is not None, "README.md has no block of Python"
+    assert at + 1 < len(found), "no ```text block with its output follows the first program"
+    program, output = found[at : at + 2]
+    assert output.language == "text", "no ```text block with its output follows the first program"
+    assert len([line for line in program.text.splitlines() if line.strip()]) <= FIRST_PROGRAM_LINES
+    done = run(program, tmp_path)
+    assert (done.returncode, done.stdout.rstrip()) == (0, output.text.rstrip()), done.stderr
+
+
+@pytest.mark.parametrize("block", python_blocks(), ids=lambda block: f"line {block.line}")
+def test_code_in_the_readme_is_sound(block: Block, tmp_path: Path) -> None:
+    """Every block of Python compiles; one that is marked runs."""
+    compile(block.text, f"README.md, line {block.line}", "exec")
+    if block.runs:
+        done = run(block, tmp_path)
+        assert done.returncode == 0, done.stderr
+
+
+def test_the_readme_is_short() -> None:
+    """The README has at most 150 lines; longer matters are in docs/."""
+    assert len((ROOT / "README.md").read_text().splitlines()) <= README_LINES
+
+
+def test_links_in_the_readme_lead_somewhere() -> None:
+    """Every relative link of the README leads to a file."""
+    links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)[^)]*\)", (ROOT / "README.md").read_text())
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+@pytest.mark.parametrize("name", operators.__all__)
+def test_an_operator_says_what_it_takes_holds_and_when_it_ends(name: str) -> None:
+    """An operator's docstring has one sentence first, and the lines Shape, Holds and Ends, in this order."""
+    lines = (inspect.getdoc(getattr(operators, name)) or "").splitlines()
+    assert "." in lines[0] + lines[1]
+    assert [line.split(":")[0] for line in lines if re.match(r"(Shape|Holds|Ends): \S", line)] == ["Shape", "Holds", "Ends"]
+
+
+@pytest.mark.parametrize("name", operators.__all__)
+def test_an_operator_names_only_arguments_that_it_has(name: str) -> None:
+    """What a docstring's Args section explains is in the signature."""
+    function = getattr(operators, name)
+    args = re.search(r"^Args:\n((?: .*\n|\n)+)", inspect.getdoc(function) or "", re.MULTILINE)
+    explained = re.findall(r"^    (\w+):", args[1], re.MULTILINE) if args else []
+    assert set(explained) <= inspect.signature(function).parameters.keys()
+
+
+def documented_assignments() -> set[str]:
+    """Return the names in rxstreams that are assigned at the top of a module with a docstring below."""
+    names = set()
+    for path in (ROOT / "rxstreams").rglob("*.py"):
+        for statement, below in pairwise(ast.parse(path.read_bytes()).body):
+            match statement, below:
+                case ast.Assign(targets=[ast.Name(id=name)]), ast.Expr(value=ast.Constant(value=str())):
+                    names.add(name)
+    return names
+
+
+def test_every_public_name_is_documented() -> None:
+    """What `rxstreams` offers says what it is for; a type's alias says it below its definition."""
+    kinds = (type, ModuleType, FunctionType)
+    values = {name: getattr(rxstreams, name) for name in rxstreams.__all__}
+    documented = {name for name, value in values.items() if isinstance(value, kinds) and (value.__doc__ or "").strip()}
+    assert sorted(values.keys() - documented - documented_assignments()) == []
