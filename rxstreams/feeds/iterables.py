@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import count, islice
 from typing import Any, TypeVar
 
 from reactivex import abc
-from reactivex.disposable import Disposable
 from reactivex.scheduler import CurrentThreadScheduler
 
 from rxstreams.batch import Batch
@@ -78,7 +76,7 @@ class IterableFeed:
 
     async def chunks(
         self, broker: Broker | None, positions: Mapping[int, int] | None, *, first: str | None
-    ) -> AsyncIterator[Chunk]:
+    ) -> AsyncGenerator[Chunk, None]:
         offset = (positions or {}).get(0, 0)
         items = iter(self.iterable) if self.weakness else islice(self.iterable, offset, None)
         while values := list(islice(items, FETCH)):
@@ -89,7 +87,9 @@ class IterableFeed:
 class IterableSource(Source):
     """In a subscription it emits as RxPY does: all at once on its scheduler; or, for a reader that may be full, with pauses."""
 
-    def __init__(self, feed: IterableFeed, stamping: Stamping, on_error: Policy | None, scheduler: abc.SchedulerBase | None) -> None:
+    def __init__(
+        self, feed: IterableFeed, stamping: Stamping, on_error: Policy | None, scheduler: abc.SchedulerBase | None
+    ) -> None:
         super().__init__(feed, None, stamping, on_error)
         self.scheduler, self.iterable, self.stopped = scheduler, feed.iterable, False
 
@@ -147,7 +147,10 @@ def from_async_iterable(
         on_error: What happens to an item without a readable time; None is the run's policy.
     """
     if not isinstance(iterable, AsyncIterable) and not callable(iterable):
-        raise ConfigError(f"from_async_iterable(iterable): expected an async iterable or a function that returns one, got {type(iterable).__name__}")
+        raise ConfigError(
+            "from_async_iterable(iterable): expected an async iterable or a function that returns one, "
+            f"got {type(iterable).__name__}"
+        )
     if inspect.iscoroutinefunction(iterable):
         raise ConfigError("from_async_iterable(iterable): got a coroutine function; make it an async generator (with yield)")
     check_source("from_async_iterable", on_error)
@@ -170,17 +173,20 @@ class AsyncIterableFeed:
 
     async def chunks(
         self, broker: Broker | None, positions: Mapping[int, int] | None, *, first: str | None
-    ) -> AsyncIterator[Chunk]:
+    ) -> AsyncGenerator[Chunk, None]:
         offset = (positions or {}).get(0, 0)
         items = self.iterable if isinstance(self.iterable, AsyncIterable) else self.iterable()
-        if not hasattr(items, "aclose"):
-            items = _as_generator(items)
-        async with aclosing(items):
-            async for item in items:
+        async with aclosing(_as_generator(items)) as generator:
+            async for item in generator:
                 yield Chunk(0, (item,), (offset,), offset + 1)
                 offset += 1
 
 
-async def _as_generator(items: AsyncIterable[Any]) -> AsyncIterator[Any]:
-    async for item in items:
-        yield item
+async def _as_generator(items: AsyncIterable[Any]) -> AsyncGenerator[Any, None]:
+    """The items; closing it closes them too, if they are a generator themselves."""
+    try:
+        async for item in items:
+            yield item
+    finally:
+        if isinstance(items, AsyncGenerator):
+            await items.aclose()

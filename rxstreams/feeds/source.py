@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -60,13 +60,20 @@ class Feed(Protocol):
         topic: The topic whose offsets it reads, if it reads one.
     """
 
-    id: str
-    weakness: str | None
-    live: bool
-    finish: bool
-    topic: str | None
+    @property
+    def id(self) -> str: ...
+    @property
+    def weakness(self) -> str | None: ...
+    @property
+    def live(self) -> bool: ...
+    @property
+    def finish(self) -> bool: ...
+    @property
+    def topic(self) -> str | None: ...
 
-    def chunks(self, broker: Broker | None, positions: Mapping[int, int] | None, *, first: str | None) -> AsyncIterator[Chunk]:
+    def chunks(
+        self, broker: Broker | None, positions: Mapping[int, int] | None, *, first: str | None
+    ) -> AsyncGenerator[Chunk, None]:
         """The records after ``positions`` (per partition the next offset), as they come; ends where the source ends.
 
         Args:
@@ -115,15 +122,28 @@ class Source(Node):
 
     ports = 0
 
-    def __init__(self, feed: Feed, decode: Callable[[Any], Any] | None, stamping: Stamping, on_error: Policy | None) -> None:
+    def __init__(
+        self,
+        feed: Feed,
+        decode: Callable[[Any], Any] | None,
+        stamping: Stamping,
+        on_error: Policy | None,
+        *,
+        mapping: bool | None = None,
+    ) -> None:
         super().__init__()
         self.feed, self.decode, self.stamping, self.on_error = feed, decode, stamping, on_error
         self.times = Watermarks(stamping.out_of_orderness)
         self.read_time = None if stamping.timestamp is None else stamping.reader()
+        self.fused: Callable[[Chunk], None] | None = None
+        self.mapping = mapping  # whether it decodes into dicts; None where it may be either
         self.task: asyncio.Task[None] | None = None
 
     def push(self, chunk: Chunk, *, numbered: bool) -> None:
         """Emit a chunk's records as one batch; ``numbered`` where somebody downstream needs their order."""
+        if self.fused is not None:
+            self.fused(chunk)
+            return
         b = Batch(chunk.values, chunk.timestamps, None, range(len(chunk.values)) if numbered else None)
         if self.decode is not None:
             self.error_type = DecodeError
@@ -168,12 +188,14 @@ class Source(Node):
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            raise ConfigError(f"{self.feed.id}: subscribing to it needs a running asyncio loop; use rxstreams.run, or subscribe inside a coroutine") from None
+            raise ConfigError(
+                f"{self.feed.id}: subscribing needs a running asyncio loop; use rxstreams.run, or subscribe inside a coroutine"
+            ) from None
         self.task = loop.create_task(self._read())
         self.task.add_done_callback(self._report)
 
     async def _read(self) -> None:
-        async with aclosing(self.feed.chunks(None, None, first="latest")) as chunks:  # type: ignore[type-var]  # a generator
+        async with aclosing(self.feed.chunks(None, None, first="latest")) as chunks:
             async for chunk in chunks:
                 for i in range(len(chunk.values)):
                     if self.host.pace is not None and self.host.pace.full:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import builtins
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass, is_dataclass, replace
 from datetime import datetime
-from typing import Any, Literal, TypeVar, cast, overload
+from typing import Any, Literal, TypeVar, cast, get_origin, is_typeddict, overload
 
 import msgspec
 
@@ -33,9 +34,32 @@ def broker_url(url: str | None) -> str:
 
 
 @overload
-def from_topic(name: str, type: type[T], /, **options: Any) -> Stream[T]: ...
+def from_topic(
+    name: str,
+    type: type[T],
+    /,
+    *,
+    timestamp: TimestampSource = ...,
+    out_of_orderness: float = ...,
+    max_ahead: float | None = ...,
+    start: When | None = ...,
+    until: Literal["end"] | datetime | float | None = ...,
+    finish: bool = ...,
+    on_error: Policy | None = ...,
+) -> Stream[T]: ...
 @overload
-def from_topic(name: str, /, **options: Any) -> Stream[Any]: ...
+def from_topic(
+    name: str,
+    /,
+    *,
+    timestamp: TimestampSource = ...,
+    out_of_orderness: float = ...,
+    max_ahead: float | None = ...,
+    start: When | None = ...,
+    until: Literal["end"] | datetime | float | None = ...,
+    finish: bool = ...,
+    on_error: Policy | None = ...,
+) -> Stream[Any]: ...
 def from_topic(
     name: str,
     type: Any = Any,
@@ -79,9 +103,8 @@ def from_topic(
     feed = TopicFeed(f"topic:{name}", name, _start(start), _until(until), finish, live=until is None)
     decode = _decoder(name, type)
     parameters = {"name": name, "type": None if type is Any else type, "timestamp": timestamp, "until": until}
-    return source_stream(
-        Operation("from_topic", lambda: Source(feed, decode, stamping, on_error), parameters, ends=feed, sides=("errors",))
-    )
+    make = lambda: Source(feed, decode, stamping, on_error, mapping=_mapping(type))  # noqa: E731  # a value among values
+    return source_stream(Operation("from_topic", make, parameters, ends=feed, sides=("errors",)))
 
 
 def _decoder(name: str, type: Any) -> Callable[[Any], Any] | None:
@@ -91,6 +114,13 @@ def _decoder(name: str, type: Any) -> Callable[[Any], Any] | None:
         return msgspec.json.Decoder(type).decode
     except TypeError as error:
         raise ConfigError(f"from_topic({name!r}): cannot decode JSON into {type!r}: {error}") from error
+
+
+def _mapping(type: Any) -> bool | None:
+    """Whether the decoder makes mappings, or objects; None where it may make either."""
+    if isinstance(type, builtins.type) and (issubclass(type, msgspec.Struct) or is_dataclass(type)):
+        return False
+    return True if type is dict or get_origin(type) is dict or is_typeddict(type) else None
 
 
 def _start(start: Any) -> str | int | None:
@@ -124,7 +154,7 @@ class TopicFeed:
 
     async def chunks(
         self, broker: Broker | None, positions: Mapping[int, int] | None, *, first: str | None
-    ) -> AsyncIterator[Chunk]:
+    ) -> AsyncGenerator[Chunk, None]:
         if broker is None:
             broker = connect(broker_url(None))
             await broker.start()
@@ -137,13 +167,16 @@ class TopicFeed:
         assert self.topic is not None
         reading = Reading(self, broker, self.topic)
         await reading.open(positions, first or "earliest")
+        if positions is None:
+            for partition, offset in reading.at.items():  # nothing read yet; where reading begins is to be committed all the same
+                yield Chunk(partition, (), (), offset)
         while not reading.over:
             got = False
             for partition in list(reading.at):
-                chunk = await reading.fetch(partition)
-                if chunk is not None:
+                fetched = await reading.fetch(partition)
+                if fetched is not None:
                     got = True
-                    yield chunk
+                    yield fetched
             if not got and not reading.over:
                 await reading.wait()
 
