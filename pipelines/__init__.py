@@ -1,0 +1,1 @@
+"""The demos: one module each, with a build() that describes the pipeline and a thin main(); ``python -m pipelines.<name>``."""

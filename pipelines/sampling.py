@@ -1,0 +1,75 @@
+"""Where a demo's orders come from: the shop's topic, or, to try it out, an example or a file that is run through in memory."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import cyclopts
+import msgspec
+import structlog
+from cyclopts.types import ExistingFile
+
+import rxstreams as rxs
+from pipelines.records import NewOrder, Order, complete
+from rxstreams import operators as ops
+
+__all__ = ["Input", "Sample", "orders_from", "show"]
+
+Sample = Annotated[bool, cyclopts.Parameter(negative=(), help="run over the example instead of the shop's topic, in memory")]
+Input = Annotated[
+    ExistingFile | None,
+    cyclopts.Parameter(
+        name="--input", help='run over this file instead, in memory: a JSON order a line, of which {"amount": 100} is enough'
+    ),
+]
+IN_MEMORY = "memory://sample"
+
+
+@contextmanager
+def orders_from(
+    example: Iterable[float],
+    *,
+    sample: bool,
+    file: Path | None,
+    broker: str,
+) -> Iterator[tuple[rxs.Stream[Order], str]]:
+    """The orders to run over, and the broker to run on: the shop's own topic, or a file's or the example's orders in memory.
+
+    Raises:
+        SystemExit: At the end, with status 1, if some lines of the file were no orders; they were reported and left out.
+    """
+    if not sample and file is None:
+        yield rxs.from_topic("orders", Order, on_error=rxs.Skip()), broker
+        return
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    lines = [b'{"amount": %r}' % amount for amount in example] if file is None else file.read_bytes().splitlines()
+    found = [read(line, f"{file}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
+    posts = [order for order in found if order is not None]
+    rxs.run(rxs.from_iterable(posts).pipe(ops.to_topic("orders")), app="sample", broker=IN_MEMORY)
+    yield rxs.from_topic("orders", Order, until="end"), IN_MEMORY
+    if len(posts) < len(found):
+        raise SystemExit(1)
+
+
+def read(line: bytes, where: str) -> Order | None:
+    """The order on a line; None if there is none, which is reported."""
+    try:
+        order = complete(msgspec.json.decode(line, type=NewOrder))
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        print(f'{where}: expected an order such as {{"amount": 100}}; got {line[:80]!r}: {error}', file=sys.stderr)
+        return None
+    assert isinstance(order, NewOrder)
+    return order
+
+
+def show(line: object) -> None:
+    """Print a line at once, also into a pipe."""
+    print(line, flush=True)

@@ -1,0 +1,107 @@
+"""The shop: takes orders and payments over HTTP, and serves what the analytics pipeline makes of them.
+
+In: ``POST /api/orders`` and ``POST /api/payments``. Out: the topics ``orders`` and ``payments``; a 202 means that the record is
+durable. What a body leaves out is filled in; an ``Idempotency-Key`` makes retries safe (see ``rxstreams.web.Intake``).
+
+Run it with ``python -m pipelines.shop [--host 127.0.0.1] [--port 8000] [--broker URL]``, and ``python -m pipelines.analytics``
+beside it:
+
+    $ curl -s localhost:8000/api/orders -d '{"amount": 100}'
+    {"id":"order-0fc3e1…","userId":"guest","amount":100,"timestamp":"2026-01-16T10:00:00Z"}
+    $ curl -s localhost:8000/api/payments -d '{"orderId": "order-1", "paymentId": "pay-1"}'
+    {"orderId":"order-1","paymentId":"pay-1","status":"success","userId":"guest","timestamp":"2026-01-16T10:00:01Z"}
+    $ curl -s localhost:8000/analytics
+    {"totalOrders":1,"totalRevenue":100,"avgOrderValue":100.0,"successRate":100.0,"asOf":2}
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import cyclopts
+import msgspec
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.routing import APIRoute
+
+import rxstreams as rxs
+from pipelines.records import SHOP, Analytics, BrokerUrl, NewOrder, NewPayment, complete
+from rxstreams.web import Intake
+
+if TYPE_CHECKING:
+    from rxstreams.brokers import Broker
+
+APP = "analytics"
+TOPICS = ("orders", "payments")
+
+
+def create_app(broker: Broker) -> FastAPI:
+    """The shop's routes on a broker, which the application starts and stops."""
+    orders = Intake("orders", NewOrder, key=lambda order: order.id, complete=complete)
+    payments = Intake("payments", NewPayment, key=lambda payment: payment.order_id, complete=complete)
+    view = rxs.view(APP, "analytics", Analytics, broker=broker)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await broker.start()
+        try:
+            await orders.start(broker)
+            await payments.start(broker)
+            yield
+        finally:
+            await broker.stop()
+
+    app = FastAPI(title="Shop", lifespan=lifespan)
+
+    @app.get("/analytics", response_model=None)
+    async def analytics() -> Response:
+        """The totals, as of the analytics pipeline's last commit."""
+        row = await view.get(None) or Analytics()
+        return _json(msgspec.structs.replace(row, as_of=view.as_of))
+
+    @app.get("/healthz", response_model=None)
+    async def healthz() -> Response:
+        """Whether the shop works, and how many records the analytics pipeline has not taken in yet."""
+        return _json({"status": "ok", "analyticsLag": await _lag(broker)})
+
+    app.router.route_class = Direct
+    app.post("/api/orders", status_code=202, name="orders", openapi_extra=_body({"amount": 100}))(orders.post)
+    app.post("/api/payments", status_code=202, name="payments", openapi_extra=_body({"orderId": "order-1"}))(payments.post)
+    return app
+
+
+class Direct(APIRoute):
+    """A route whose function answers the request itself, with nothing in between: half the time of FastAPI's own way."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The function itself."""
+        return self.endpoint
+
+
+def _body(example: dict[str, Any]) -> dict[str, Any]:
+    """What the page of docs tells about a body: the least that is needed."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"example": example}}}}
+
+
+async def _lag(broker: Broker) -> int:
+    read = await broker.committed(APP)
+    ends = {(topic, p): end for topic in TOPICS for p, end in enumerate(await broker.end_offsets(topic))}
+    return sum(end - read.get(place, 0) for place, end in ends.items())
+
+
+def _json(value: Any) -> Response:
+    return Response(msgspec.json.encode(value), media_type="application/json")
+
+
+def main(*, host: str = "127.0.0.1", port: int = 8000, broker: BrokerUrl = SHOP) -> None:
+    """Serve the shop until Ctrl-C."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again when it has shut down
+    uvicorn.run(create_app(rxs.connect(broker)), host=host, port=port, log_level="warning", timeout_graceful_shutdown=5)
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)
