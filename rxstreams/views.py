@@ -63,7 +63,7 @@ class View(Mapping[Any, Any]):
         if changed:
             self._rows.update(changed)
             self.as_of = epoch
-            for key, value in changed.items():
+            for key, value in changed.items() if self._changes.observers else ():
                 self._changes.on_next((original(key), value))
 
 

@@ -8,9 +8,11 @@ __all__ = ["Aggregate", "count", "max", "mean", "min", "sum"]
 
 
 def _field(where: str, field: object) -> _accumulators.Field:
-    if (isinstance(field, str) and field) or (callable(field) and not isinstance(field, str)):
+    if field is None or (isinstance(field, str) and field) or callable(field):
         return field
-    raise _ConfigError(f"{where}: expected a field's name or a function of the value, got {field!r}")
+    raise _ConfigError(
+        f"{where}: expected a field's name, a function of the value, or nothing for the value itself, got {field!r}"
+    )
 
 
 def count() -> Aggregate:
@@ -18,21 +20,21 @@ def count() -> Aggregate:
     return _accumulators.Count()
 
 
-def sum(field: _accumulators.Field) -> Aggregate:
-    """The sum of a field, by plain additions in the records' order (0 of no records)."""
+def sum(field: _accumulators.Field = None) -> Aggregate:
+    """The sum of a field (or of the values), by plain additions in the records' order (0 of no records)."""
     return _accumulators.Sum(_field("sum(field)", field))
 
 
-def mean(field: _accumulators.Field) -> Aggregate:
+def mean(field: _accumulators.Field = None) -> Aggregate:
     """The arithmetic mean of a field; None of no records."""
     return _accumulators.Mean(_field("mean(field)", field))
 
 
-def min(field: _accumulators.Field) -> Aggregate:
+def min(field: _accumulators.Field = None) -> Aggregate:
     """The least value of a field, the first of equals; None of no records."""
     return _accumulators.Min(_field("min(field)", field))
 
 
-def max(field: _accumulators.Field) -> Aggregate:
+def max(field: _accumulators.Field = None) -> Aggregate:
     """The greatest value of a field, the first of equals; None of no records."""
     return _accumulators.Max(_field("max(field)", field))

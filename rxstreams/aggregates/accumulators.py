@@ -1,61 +1,58 @@
-"""How each aggregate keeps its slots of an accumulator, in loops over whole columns, and the type of the rows that come of it."""
+"""How each aggregate keeps its slots of an accumulator, and the type of the rows that come of it."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from itertools import repeat
-from operator import add, gt, lt
+from operator import add
 from typing import Any, ClassVar
 
 import msgspec
 
 __all__ = ["Accumulator", "Aggregate", "Count", "Field", "Max", "Mean", "Min", "Sum", "row_type"]
 
-Field = str | Callable[[Any], Any]
-"""A field's name, or a function of the value."""
+Field = str | Callable[[Any], Any] | None
+"""A field's name, a function of the value, or None for the value itself."""
 
 Accumulator = list[Any]
-"""The slots of all aggregates of one operator for one key: numbers, texts or None, so that state is encoded without a detour."""
-
-_NUMBERS = frozenset({int, float})
+"""The slots of all aggregates of one operator for one key."""
 
 
 @dataclass(frozen=True)
 class Aggregate:
     """A mergeable computation over many values, kept in some slots of an accumulator, from slot ``at`` on.
 
+    It says what one step does as lines of code, from which ``compiled`` makes one loop for all aggregates of an operator: in
+    them ``row`` is the accumulator, ``x`` names what was read of the record, and slot ``i``'s new content is assigned to
+    ``t{i}``.
+
     Attributes:
-        field: What of a record it reads; None reads nothing.
+        field: What of a record it reads; None reads the value itself.
         start: The slots of an empty accumulator.
-        takes: The types that ``step`` surely handles; a batch with others is taken in record by record, each undone if it fails.
     """
 
-    field: Field | None = None
+    field: Field = None
     start: ClassVar[tuple[Any, ...]]
-    takes: ClassVar[frozenset[type]] = _NUMBERS
+    reads: ClassVar[int] = 1
+    """How often a step looks at what was read."""
 
     def __repr__(self) -> str:
         field = self.field if isinstance(self.field, str) else getattr(self.field, "__qualname__", "")
         return f"{type(self).__name__.lower()}({field})"
 
-    def step(self, rows: Iterable[Accumulator], at: int, column: Sequence[Any]) -> None:
-        """Take in one value per accumulator: ``column[i]`` into ``rows[i]``."""
+    def step(self, at: int, x: str) -> Sequence[str]:
+        """The lines of one step."""
         raise NotImplementedError
 
-    def whole(self, row: Accumulator, at: int, column: Sequence[Any]) -> None:
-        """Take a whole column into one accumulator; the same as so many steps."""
-        self.step(repeat(row, len(column)), at, column)
+    def shown(self, at: int) -> str:
+        """The expression of the result, right after a step."""
+        return f"t{at}"
 
-    def running(self, rows: Sequence[Accumulator], at: int, column: Sequence[Any]) -> list[Any]:
-        """Take in one value per accumulator, and tell the result after each."""
-        results = []
-        for row, value in zip(rows, column, strict=True):
-            self.step((row,), at, (value,))
-            results.append(self.result(row, at))
-        return results
+    def whole(self, row: Accumulator, at: int, column: Sequence[Any]) -> Sequence[Any]:
+        """The slots after a whole column; the same as so many steps."""
+        raise NotImplementedError
 
     def merge(self, row: Accumulator, other: Accumulator, at: int) -> None:
         """Take another accumulator's slots in."""
@@ -67,60 +64,50 @@ class Aggregate:
 
 
 class Count(Aggregate):
+    """How many; one number."""
+
     start = (0,)
+    reads = 0
 
-    def step(self, rows: Iterable[Accumulator], at: int, column: Sequence[Any]) -> None:
-        for row in rows:
-            row[at] += 1
+    def step(self, at: int, x: str) -> Sequence[str]:
+        return [f"t{at} = row[{at}] + 1"]
 
-    def whole(self, row: Accumulator, at: int, column: Sequence[Any]) -> None:
-        row[at] += len(column)
-
-    def running(self, rows: Sequence[Accumulator], at: int, column: Sequence[Any]) -> list[Any]:
-        results = []
-        for row in rows:
-            row[at] = n = row[at] + 1
-            results.append(n)
-        return results
+    def whole(self, row: Accumulator, at: int, column: Sequence[Any]) -> Sequence[Any]:
+        return (row[at] + len(column),)
 
     def merge(self, row: Accumulator, other: Accumulator, at: int) -> None:
         row[at] += other[at]
 
 
 class Sum(Aggregate):
+    """The sum; one number."""
+
     start = (0,)
 
-    def step(self, rows: Iterable[Accumulator], at: int, column: Sequence[Any]) -> None:
-        for row, value in zip(rows, column, strict=False):  # strict would look for the end of `rows`, which may be endless
-            row[at] += value
+    def step(self, at: int, x: str) -> Sequence[str]:
+        return [f"t{at} = row[{at}] + {x}"]
 
-    def whole(self, row: Accumulator, at: int, column: Sequence[Any]) -> None:
+    def whole(self, row: Accumulator, at: int, column: Sequence[Any]) -> Sequence[Any]:
         # Not `sum`: it compensates floats from Python 3.12 on, and then the cuts of the input would show in the result.
-        row[at] = reduce(add, column, row[at])
-
-    def running(self, rows: Sequence[Accumulator], at: int, column: Sequence[Any]) -> list[Any]:
-        results = []
-        for row, value in zip(rows, column, strict=True):
-            row[at] = total = row[at] + value
-            results.append(total)
-        return results
+        return (reduce(add, column, row[at]),)
 
     def merge(self, row: Accumulator, other: Accumulator, at: int) -> None:
         row[at] += other[at]
 
 
 class Mean(Aggregate):
+    """The sum and the count."""
+
     start = (0, 0)
 
-    def step(self, rows: Iterable[Accumulator], at: int, column: Sequence[Any]) -> None:
-        n = at + 1
-        for row, value in zip(rows, column, strict=False):
-            row[at] += value
-            row[n] += 1
+    def step(self, at: int, x: str) -> Sequence[str]:
+        return [f"t{at} = row[{at}] + {x}", f"t{at + 1} = row[{at + 1}] + 1"]
 
-    def whole(self, row: Accumulator, at: int, column: Sequence[Any]) -> None:
-        row[at] = reduce(add, column, row[at])
-        row[at + 1] += len(column)
+    def shown(self, at: int) -> str:
+        return f"t{at} / t{at + 1}"
+
+    def whole(self, row: Accumulator, at: int, column: Sequence[Any]) -> Sequence[Any]:
+        return reduce(add, column, row[at]), row[at + 1] + len(column)
 
     def merge(self, row: Accumulator, other: Accumulator, at: int) -> None:
         row[at] += other[at]
@@ -130,28 +117,35 @@ class Mean(Aggregate):
         return row[at] / row[at + 1] if row[at + 1] else None
 
 
-class Extreme(Aggregate):
-    start = (None,)
-    beats: ClassVar[Callable[[Any, Any], bool]]
+class Min(Aggregate):
+    """The least value so far, or None."""
 
-    def step(self, rows: Iterable[Accumulator], at: int, column: Sequence[Any]) -> None:
-        beats = self.beats
-        for row, value in zip(rows, column, strict=False):
-            best = row[at]
-            if best is None or beats(value, best):
-                row[at] = value
+    start = (None,)
+    reads = 2
+    beats: ClassVar[str] = "<"
+
+    def step(self, at: int, x: str) -> Sequence[str]:
+        return [f"best = row[{at}]", f"t{at} = {x} if best is None or {x} {self.beats} best else best"]
+
+    def whole(self, row: Accumulator, at: int, column: Sequence[Any]) -> Sequence[Any]:
+        return (self.best(column if row[at] is None else (row[at], *column)),)
+
+    def best(self, values: Sequence[Any]) -> Any:
+        """The first of the best values."""
+        return min(values)
 
     def merge(self, row: Accumulator, other: Accumulator, at: int) -> None:
         if other[at] is not None:
-            self.step((row,), at, (other[at],))
+            (row[at],) = self.whole(row, at, (other[at],))
 
 
-class Min(Extreme):
-    beats = staticmethod(lt)
+class Max(Min):
+    """The greatest value so far, or None."""
 
+    beats = ">"
 
-class Max(Extreme):
-    beats = staticmethod(gt)
+    def best(self, values: Sequence[Any]) -> Any:
+        return max(values)
 
 
 def row_type(fields: tuple[str, ...]) -> type[msgspec.Struct]:
@@ -162,7 +156,11 @@ def row_type(fields: tuple[str, ...]) -> type[msgspec.Struct]:
     name = "_Row_" + "_".join(fields)
     here = sys.modules[__name__]
     if not hasattr(here, name):
-        made = msgspec.defstruct(name, list(fields), module=__name__, frozen=True, gc=False)
+        made = msgspec.defstruct(name, list(fields), module=__name__, frozen=True, gc=False, namespace={"__repr__": _show})
         made.__doc__ = f"One result of an aggregation: {', '.join(fields)}."
         setattr(here, name, made)
     return getattr(here, name)  # type: ignore[no-any-return]  # set above
+
+
+def _show(row: Any) -> str:
+    return f"Row({', '.join(f'{name}={getattr(row, name)!r}' for name in row.__struct_fields__)})"

@@ -25,8 +25,8 @@ from rxstreams.views import View, published
 
 __all__ = ["Settings", "Statistics", "Task"]
 
-BATCH = 256
-EPOCH_RECORDS = 200_000
+BATCH = 2048
+EPOCH_RECORDS = 500_000
 AHEAD = 2
 YIELD_EVERY = 0.005
 SHARE_OF_COMMITS = 0.25
@@ -103,13 +103,14 @@ class Task:
             key_groups=settings.key_groups,
         )
         self.positions: dict[str, dict[int, int]] = {}
+        self.told: dict[str, tuple[float, int]] = {}
         self.moved = False
         self.epoch = 0
         self.finished = False
         self.stopping = False
         self.ready: dict[Vertex, asyncio.Queue[Chunk | BaseException | None]] = {}
         self.readers: list[asyncio.Task[None]] = []
-        self.part: dict[Vertex, Chunk] = {}
+        self.part: dict[Vertex, tuple[Chunk, int]] = {}
         self.live: list[Vertex] = []
         self.since_commit = 0
         self.handle: TaskHandle
@@ -121,8 +122,15 @@ class Task:
             self.loop.call_soon_threadsafe(self.changed.set)
 
     def _note_lost(self, failure: Failure, policy: Skip | DeadLetter) -> None:
+        """Count a record that was let go; of a flood the log hears once a second and stage, with how many there were."""
         self.statistics.lost += 1
-        logger().warning("record let go", policy=repr(policy), error=str(failure.error))
+        told, unsaid = self.told.get(failure.stage, (float("-inf"), 0))
+        now = self.loop.time()
+        if now - told < 1.0:
+            self.told[failure.stage] = told, unsaid + 1
+            return
+        self.told[failure.stage] = now, 0
+        logger().warning("record let go", policy=repr(policy), error=str(failure.error), others_since=unsaid)
 
     # Acquire: from `open` on the task is ours, and only then is what the broker has of it read.
 
@@ -141,7 +149,7 @@ class Task:
             await self.broker.create_topic(sink.topic, sink.partitions or 1)
         closed: list[str] = []
         if position is not None:
-            restored = self.checkpoints.restore(rows)
+            restored = self.checkpoints.restore(rows, self._progress())
             assert restored is not None
             closed = self._resume(restored)
         failpoint("acquire.restored")
@@ -153,6 +161,20 @@ class Task:
             if isinstance(vertex.node, Source) and vertex.wants_time:
                 vertex.forward(vertex.node.times.now)
         self.graph.settle()
+
+    def _progress(self) -> Callable[[int, int], None]:
+        """Tell once a second how far restoring is."""
+        began = told = self.loop.time()
+
+        def progress(done: int, groups: int) -> None:
+            nonlocal told
+            now = self.loop.time()
+            if now - told >= 1.0:
+                told = now
+                left = (now - began) / done * (groups - done)
+                logger().info("restoring", app=self.settings.app, groups=f"{done} of {groups}", seconds_left=round(left, 1))
+
+        return progress
 
     def _sinks(self, kind: type[Any]) -> list[Any]:
         found = [vertex.stream.operation.ends for vertex in self.graph.vertices if vertex.stream is not None]
@@ -192,10 +214,10 @@ class Task:
         yielded = self.loop.time()
         while not self.stopping and not self._over():
             self.graph.run_posted()
-            vertex, chunk = self._next()
-            if vertex is not None and chunk is not None:
-                self._push(vertex, chunk)
-            elif vertex is None:
+            source, chunk = self._next()
+            if source is not None and chunk is not None:
+                self._push(source, chunk)
+            elif source is None:
                 await self._sleep(next_commit if self._has_news() else None)
             now = self.loop.time()
             if now >= next_commit or self.since_commit >= EPOCH_RECORDS:
@@ -223,7 +245,9 @@ class Task:
 
     def _waiting(self) -> bool:
         """Whether an edge still has calls to make before its branch has ended."""
-        return any(vertex for vertex in self.graph.vertices if getattr(vertex.node, "waiting", None) and hasattr(vertex.node, "room"))
+        return any(
+            vertex for vertex in self.graph.vertices if getattr(vertex.node, "waiting", None) and hasattr(vertex.node, "room")
+        )
 
     def _interval(self) -> float:
         """The commit interval, stretched so that commits take no more than a quarter of the time."""
@@ -234,10 +258,11 @@ class Task:
     async def _read(self, vertex: Vertex) -> None:
         """Fetch ahead, while the epoch is worked on and committed; the queue's bound is what holds the feed back."""
         assert isinstance(vertex.node, Source)
-        feed, queue = vertex.node.feed, self.ready[vertex]
+        feed, queue, known = vertex.node.feed, self.ready[vertex], self.positions.get(vertex.identity)
+        positions = None if known is None else dict(known)
         last: BaseException | None = None
         try:
-            async with aclosing(feed.chunks(self.broker, self.positions.get(vertex.identity), first="earliest")) as chunks:  # type: ignore[type-var]  # a generator
+            async with aclosing(feed.chunks(self.broker, positions, first="earliest")) as chunks:
                 async for chunk in chunks:
                     await queue.put(chunk)
                     self.changed.set()
@@ -252,24 +277,28 @@ class Task:
         if room <= 0:
             return None, None
         for vertex in self.live:
-            chunk = self.part.pop(vertex, None)
+            part = self.part.pop(vertex, None) or self._fetched(vertex)
+            if part is None:
+                continue
+            chunk, at = part
             if chunk is None:
-                if self.ready[vertex].empty():
-                    continue
-                item = self.ready[vertex].get_nowait()
-                if isinstance(item, BaseException):
-                    raise item
-                if item is None:
-                    self._source_ended(vertex)
-                    return vertex, None
-                chunk = item
-            n = len(chunk.values)
-            if n > room:
-                self.part[vertex] = chunk.cut(room, n)
-                return vertex, chunk.cut(0, room)
+                self._source_ended(vertex)
+                return vertex, None
+            if len(chunk.values) - at > room:
+                self.part[vertex] = chunk, at + room
+                return vertex, chunk.cut(at, at + room)
             self.live.append(self.live.pop(self.live.index(vertex)))
-            return vertex, chunk
+            return vertex, chunk.cut(at, len(chunk.values)) if at else chunk
         return None, None
+
+    def _fetched(self, vertex: Vertex) -> tuple[Chunk | None, int] | None:
+        """What a source has fetched, from its first record on; None if nothing has come."""
+        if self.ready[vertex].empty():
+            return None
+        item = self.ready[vertex].get_nowait()
+        if isinstance(item, BaseException):
+            raise item
+        return item, 0
 
     def _push(self, vertex: Vertex, chunk: Chunk) -> None:
         failpoint("epoch.polled")
@@ -291,7 +320,9 @@ class Task:
         """Wait for news; no longer than ``until``."""
         self.changed.clear()
         # Cleared first, then looked again: what came in between has either set the event or is seen here.
-        if self.graph.posted or (self.graph.room() > 0 and any(vertex in self.part or not self.ready[vertex].empty() for vertex in self.live)):
+        if self.graph.posted or (
+            self.graph.room() > 0 and any(vertex in self.part or not self.ready[vertex].empty() for vertex in self.live)
+        ):
             return
         timer = self.loop.call_at(until, self.changed.set) if until is not None else None
         try:
@@ -388,7 +419,11 @@ def check_names(streams: Iterable[Stream[Any]], graph: Graph) -> list[str]:
     Raises:
         ConfigError: If two sinks keep a view under one name.
     """
-    names = [v.stream.operation.ends.view for v in graph.vertices if v.stream is not None and isinstance(v.stream.operation.ends, ViewSink)]
+    names = [
+        v.stream.operation.ends.view
+        for v in graph.vertices
+        if v.stream is not None and isinstance(v.stream.operation.ends, ViewSink)
+    ]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(f"two sinks keep a view {twice[0]!r}; give each its own name")
