@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import chain, repeat
+from collections.abc import Collection, Iterable, Iterator, Mapping, MutableSequence, Sequence
+from typing import Any, TypeVar
 from zlib import crc32
 
 import msgspec
@@ -14,18 +15,27 @@ from rxstreams.errors import ConfigError, EncodeError
 
 __all__ = ["Columns", "assign", "check_partitions", "check_puts", "divide", "from_records", "join", "positions", "present"]
 
+Keys = Sequence[bytes | None]
+Headers = Sequence[tuple[Header, ...]]
+Column = TypeVar("Column", bound=MutableSequence[Any])
+
 _BYTES: set[type] = {bytes, type(None)}
-_TIMES: set[type] = {int, type(None)}
-_INT64 = 2**63
 
 
-class Columns(msgspec.Struct, array_like=True):
+class Columns(msgspec.Struct, frozen=True):
     """Some records of one partition, in order. ``keys`` and ``headers`` are None where no record has any."""
 
-    values: list[bytes | None]
-    timestamps: list[int]
-    keys: list[bytes | None] | None = None
-    headers: list[tuple[Header, ...]] | None = None
+    values: Sequence[bytes | None]
+    timestamps: array[int]
+    keys: Keys | None = None
+    headers: Headers | None = None
+
+    def sizes(self) -> list[int]:
+        """The bytes of each record's value and key."""
+        if self.keys is None and None not in self.values:
+            return list(map(len, self.values))  # type: ignore[arg-type]  # none of them is None
+        keys = self.keys or [None] * len(self.values)
+        return [len(value or b"") + len(key or b"") for value, key in zip(self.values, keys)]
 
     def cut(self, start: int, stop: int) -> Columns:
         """The records from ``start`` up to ``stop``."""
@@ -44,7 +54,7 @@ class Columns(msgspec.Struct, array_like=True):
         values, timestamps, keys, headers = self.values, self.timestamps, self.keys, self.headers
         return Columns(
             [values[i] for i in indices],
-            [timestamps[i] for i in indices],
+            array("q", [timestamps[i] for i in indices]),
             None if keys is None else [keys[i] for i in indices],
             None if headers is None else [headers[i] for i in indices],
         )
@@ -57,31 +67,32 @@ def from_records(topic: str, records: Sequence[Record], now_ms: int) -> Columns:
         EncodeError: If a value, key, timestamp or header has a type that a broker does not store.
     """
     values, keys, timestamps, headers = zip(*records)
-    _check(topic, "value", values, _BYTES, "bytes or None; encode it first")
-    keyed = keys.count(None) < len(keys)
-    if keyed:
-        _check(topic, "key", keys, _BYTES, "bytes or None; encode it first")
-    if any(headers):
-        _check_headers(topic, headers)
-    times = _times(topic, timestamps, now_ms)
-    return Columns(list(values), times, list(keys) if keyed else None, list(headers) if any(headers) else None)
+    _check(topic, "value", values)
+    keyed, headed = present(keys), headers if any(headers) else None
+    if keyed is not None:
+        _check(topic, "key", keyed)
+    if headed is not None:
+        _check_headers(topic, headed)
+    return Columns(values, _times(topic, timestamps, now_ms), keyed, headed)
 
 
-def _times(topic: str, timestamps: Sequence[int | None], now_ms: int) -> list[int]:
-    _check(topic, "timestamp", timestamps, _TIMES, "milliseconds as int, or None")
-    times = [now_ms if time is None else time for time in timestamps]
-    if min(times) < -_INT64 or max(times) >= _INT64:
-        raise EncodeError(f"topic {topic!r}", "a timestamp has more than 64 bits; expected milliseconds since the epoch")
-    return times
+def _times(topic: str, timestamps: Sequence[int | None], now_ms: int) -> array[int]:
+    if timestamps[0] is None and timestamps.count(None) == len(timestamps):
+        return array("q", (now_ms,)) * len(timestamps)
+    try:
+        return array("q", [now_ms if time is None else time for time in timestamps])
+    except (TypeError, OverflowError) as error:
+        expected = "expected milliseconds since the epoch, as an int of at most 64 bits, or None"
+        raise EncodeError(f"topic {topic!r}", f"a record's timestamp: {error}; {expected}") from error
 
 
-def _check(topic: str, what: str, column: Collection[object], allowed: set[type], expected: str) -> None:
-    if wrong := set(map(type, column)) - allowed:
+def _check(topic: str, what: str, column: Collection[object]) -> None:
+    if wrong := set(map(type, column)) - _BYTES:
         got = ", ".join(sorted(kind.__name__ for kind in wrong))
-        raise EncodeError(f"topic {topic!r}", f"a record's {what} is {got}; expected {expected}")
+        raise EncodeError(f"topic {topic!r}", f"a record's {what} is {got}; expected bytes or None; encode it first")
 
 
-def _check_headers(topic: str, headers: Sequence[tuple[Header, ...]]) -> None:
+def _check_headers(topic: str, headers: Headers) -> None:
     for header in headers:
         if type(header) is not tuple or not all(map(_is_header, header)):
             raise EncodeError(f"topic {topic!r}", f"headers {header!r}; expected a tuple of (str, bytes) tuples")
@@ -93,30 +104,30 @@ def _is_header(pair: object) -> bool:
     return pair[0].isascii() or pair[0].encode(errors="ignore").decode() == pair[0]
 
 
-def present(keys: list[bytes | None] | None) -> list[bytes | None] | None:
+def present(keys: Keys | None) -> Keys | None:
     """``keys``, or None if none of them is a key."""
-    return None if keys is None or keys.count(None) == len(keys) else keys
+    # The first mostly tells; counting compares every key with None.
+    return None if keys is None or ((not keys or keys[0] is None) and keys.count(None) == len(keys)) else keys
 
 
 def join(parts: Sequence[Columns]) -> Columns:
     """The records of all ``parts``, in order."""
     if len(parts) == 1:
         return parts[0]
-    flat = chain.from_iterable
+    keyed, headed = any(part.keys is not None for part in parts), any(part.headers is not None for part in parts)
     return Columns(
-        list(flat(part.values for part in parts)),
-        list(flat(part.timestamps for part in parts)),
-        _join_keys(parts) if any(part.keys is not None for part in parts) else None,
-        _join_headers(parts) if any(part.headers is not None for part in parts) else None,
+        _joined([], (part.values for part in parts)),
+        _joined(array("q"), (part.timestamps for part in parts)),
+        _joined([], (part.keys or [None] * len(part.values) for part in parts)) if keyed else None,
+        _joined([], (part.headers or [()] * len(part.values) for part in parts)) if headed else None,
     )
 
 
-def _join_keys(parts: Sequence[Columns]) -> list[bytes | None]:
-    return list(chain.from_iterable(repeat(None, len(p.values)) if p.keys is None else p.keys for p in parts))
-
-
-def _join_headers(parts: Sequence[Columns]) -> list[tuple[Header, ...]]:
-    return list(chain.from_iterable(repeat((), len(p.values)) if p.headers is None else p.headers for p in parts))
+def _joined(column: Column, parts: Iterable[Sequence[Any]]) -> Column:
+    for part in parts:
+        # A whole part at once, where itertools.chain would step through it.
+        column.extend(part)
+    return column
 
 
 def check_puts(puts: Sequence[Put]) -> None:

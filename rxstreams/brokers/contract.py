@@ -129,7 +129,8 @@ class Broker(Protocol):
 
     async def create_topic(self, topic: str, partitions: int = 1, retention: Retention | None = None) -> None:
         """Make sure that ``topic`` exists with at least ``partitions`` partitions (more may be added, never fewer); a given
-        ``retention`` replaces what was set before."""
+        ``retention`` replaces what was set before.
+        """
         ...
 
     async def topics(self) -> dict[str, int]:
@@ -155,7 +156,8 @@ class Broker(Protocol):
 
     async def wait(self, positions: Mapping[tuple[str, int], int], /, *, timeout: float) -> None:
         """Return as soon as one of the (topic, partition) may have a committed record at or after its offset, or after
-        ``timeout`` seconds. May return early; never waits on although a record is there."""
+        ``timeout`` seconds. May return early; never waits on although a record is there.
+        """
         ...
 
     async def start_offsets(self, topic: str, /) -> list[int]:
@@ -172,7 +174,8 @@ class Broker(Protocol):
 
     async def read_table(self, table: str, /, *, after: int = 0) -> TableRead:
         """The table's rows that changed after version ``after``; 0 reads all that is there. A deletion may be forgotten after
-        an hour. A table that was never written is empty."""
+        an hour. A table that was never written is empty.
+        """
         ...
 
     async def committed(self, app: str, /) -> dict[tuple[str, int], int]:

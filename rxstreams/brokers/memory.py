@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, count
+from typing import Any, TypeVar
 
 from rxstreams.brokers.columns import Columns, assign, check_partitions, check_puts, divide, from_records, positions, present
 from rxstreams.brokers.contract import Commit, Fetched, Header, Put, Record, Retention, TableRead
@@ -15,21 +17,25 @@ from rxstreams.errors import BrokerError, FencedError, MissingTopicError
 
 __all__ = ["MemoryBroker", "MemoryTask"]
 
+T = TypeVar("T")
 _KEEP_DELETIONS = 3600.0
 
 
 class _Partition:
-    """One partition's log as parallel lists; ``weights[i]`` is the bytes of all records before the i-th."""
+    """One partition's log as parallel columns; ``weights[i]`` is the bytes of all records before the i-th.
+
+    ``keys`` and ``headers`` are None until a record has any.
+    """
 
     __slots__ = ("end", "headers", "keys", "offsets", "timestamps", "values", "weights")
 
     def __init__(self) -> None:
-        self.offsets: list[int] = []
+        self.offsets = array("q")
         self.values: list[bytes | None] = []
-        self.keys: list[bytes | None] = []
-        self.timestamps: list[int] = []
-        self.headers: list[tuple[Header, ...]] = []
-        self.weights = [0]
+        self.keys: list[bytes | None] | None = None
+        self.timestamps = array("q")
+        self.headers: list[tuple[Header, ...]] | None = None
+        self.weights = array("q", (0,))
         self.end = 0
 
     @property
@@ -38,15 +44,14 @@ class _Partition:
 
     def extend(self, columns: Columns) -> int:
         """Append the records; the offset of the first."""
-        first, more = self.end, len(columns.values)
-        keys = columns.keys or [None] * more
-        sizes = [len(value or b"") + len(key or b"") for value, key in zip(columns.values, keys, strict=True)]
+        first, before, more = self.end, len(self.values), len(columns.values)
+        sizes = columns.sizes()
         self.weights.extend(accumulate(sizes[1:], initial=self.weights[-1] + sizes[0]))
         self.offsets.extend(range(first, first + more))
         self.values.extend(columns.values)
-        self.keys.extend(keys)
         self.timestamps.extend(columns.timestamps)
-        self.headers.extend(columns.headers or [()] * more)
+        self.keys = _extended(self.keys, columns.keys, None, before, more)
+        self.headers = _extended(self.headers, columns.headers, (), before, more)
         self.end = first + more
         return first
 
@@ -58,10 +63,19 @@ class _Partition:
             stop = max(start + 1, bisect_right(self.weights, self.weights[start] + max_bytes, start, stop) - 1)
         return slice(start, stop)
 
+    def numbers(self, span: slice) -> Sequence[int]:
+        """The offsets of the records in ``span``: a range where they are dense."""
+        offsets = self.offsets[span]
+        if offsets and offsets[-1] - offsets[0] == len(offsets) - 1:
+            return range(offsets[0], offsets[-1] + 1)
+        return offsets
+
     def drop(self, n: int) -> None:
         """Forget the oldest ``n`` records."""
-        for column in (self.offsets, self.values, self.keys, self.timestamps, self.headers, self.weights):
-            del column[:n]
+        columns: list[MutableSequence[Any] | None] = [self.offsets, self.values, self.keys, self.timestamps, self.headers]
+        for column in (*columns, self.weights):
+            if column is not None:
+                del column[:n]
 
     def expired(self, retention: Retention, now: float) -> int:
         """How many of the oldest records ``retention`` lets go."""
@@ -72,6 +86,14 @@ class _Partition:
             oldest = (now - retention.max_age) * 1000
             by_age = next((i for i, stamp in enumerate(self.timestamps) if stamp >= oldest), len(self.timestamps))
         return max(by_size, by_age)
+
+
+def _extended(column: list[T] | None, more: Sequence[T] | None, missing: T, before: int, added: int) -> list[T] | None:
+    if column is None and more is None:
+        return None
+    column = [missing] * before if column is None else column
+    column.extend([missing] * added if more is None else more)
+    return column
 
 
 @dataclass(slots=True)
@@ -188,15 +210,15 @@ class MemoryBroker:
     async def read(self, topic: str, partition: int, offset: int, /, *, max_records: int, max_bytes: int = 8_000_000) -> Fetched:
         log = self._partition(topic, partition)
         span = log.span(offset, max_records, max_bytes)
-        headers = log.headers[span]
+        headers = log.headers and log.headers[span]
         return Fetched(
             topic,
             partition,
-            log.offsets[span],
+            log.numbers(span),
             log.values[span],
-            present(log.keys[span]),
+            present(log.keys and log.keys[span]),
             log.timestamps[span],
-            headers if any(headers) else None,
+            headers if headers and any(headers) else None,
             # What comes before the next record is a gap; reading goes on after it.
             log.offsets[span.stop] if span.stop < len(log.offsets) else max(offset, log.end),
         )

@@ -1,6 +1,7 @@
 """What is SQLite's own: shared commits, rows of many records, retention, deletions."""
 
 import asyncio
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from rxstreams.brokers import Commit, Put, Record, Retention
 from rxstreams.brokers.columns import Columns
 from rxstreams.brokers.memory import MemoryBroker
 from rxstreams.brokers.sqlite import SqliteBroker
-from rxstreams.brokers.sqlite.log import Batch
+from rxstreams.brokers.sqlite.log import Batch, Known
 from rxstreams.brokers.sqlite.writer import Call, Stale
 from rxstreams.errors import (
     BrokerError,
@@ -161,7 +162,7 @@ async def test_a_change_that_is_stale_is_prepared_anew(path: Path) -> None:
     async with running(path) as broker:
         await broker.create_topic("t", 1)
         database = broker._writer._database
-        batch = Batch("t", Columns([b"v"], [0], [b"k"]), 0, Retention())
+        batch = Batch("t", Columns([b"v"], array("q", [0]), [b"k"]), 0, Known(Retention()))
         batch.prepare(database)
         await broker.create_topic("t", 4)
         with pytest.raises(Stale):

@@ -16,7 +16,7 @@ from rxstreams.brokers.columns import check_partitions, check_puts, from_records
 from rxstreams.brokers.contract import Commit, Fetched, Record, Retention, TableRead
 from rxstreams.brokers.sqlite import tables
 from rxstreams.brokers.sqlite.database import connect, translate
-from rxstreams.brokers.sqlite.log import Append, Batch, Log, create_topic, join_appends
+from rxstreams.brokers.sqlite.log import Append, Batch, Known, Log, create_topic, join_appends
 from rxstreams.brokers.sqlite.upkeep import Upkeep
 from rxstreams.brokers.sqlite.writer import Call, Writer
 from rxstreams.errors import BrokerError, FencedError, StorageFullError
@@ -42,7 +42,7 @@ class SqliteBroker:
     ) -> None:
         self.path = Path(path)
         self.url = f"sqlite:///{self.path}"
-        self._default = retention or Retention()
+        self._known = Known(retention or Retention())
         self._clock = clock
         self._keyless = count()
         self._waiting: set[asyncio.Future[None]] = set()
@@ -76,7 +76,7 @@ class SqliteBroker:
 
     async def create_topic(self, topic: str, partitions: int = 1, retention: Retention | None = None) -> None:
         check_partitions(topic, partitions)
-        await self._writer.write(Call(lambda db: create_topic(db, topic, partitions, retention, self._default)))
+        await self._writer.write(Call(lambda db: create_topic(db, topic, partitions, retention, self._known.retention)))
 
     async def topics(self) -> dict[str, int]:
         with self._reading():
@@ -86,7 +86,7 @@ class SqliteBroker:
         if not records:
             return []
         columns = from_records(topic, records, self._now_ms())
-        return await self._writer.write(Append(topic, columns, next(self._keyless), self._default))
+        return await self._writer.write(Append(topic, columns, next(self._keyless), self._known))
 
     async def read(self, topic: str, partition: int, offset: int, /, *, max_records: int, max_bytes: int = 8_000_000) -> Fetched:
         with self._reading():
@@ -205,7 +205,7 @@ class SqliteTask:
         check_puts(commit.puts)
         now_ms, keyless = broker._now_ms(), next(broker._keyless)
         batches = [
-            Batch(topic, from_records(topic, records, now_ms), keyless, broker._default)
+            Batch(topic, from_records(topic, records, now_ms), keyless, broker._known)
             for topic, records in commit.outputs.items()
             if records
         ]

@@ -31,7 +31,7 @@ CREATE TABLE topics (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, max_age_
 CREATE TABLE partitions (topic INTEGER, partition INTEGER, next_offset INTEGER NOT NULL, PRIMARY KEY (topic, partition))
     WITHOUT ROWID;
 CREATE TABLE batches (topic INTEGER NOT NULL, partition INTEGER NOT NULL, first_offset INTEGER NOT NULL,
-    next_offset INTEGER NOT NULL, least_ms INTEGER NOT NULL, latest_ms INTEGER NOT NULL, bytes INTEGER NOT NULL,
+    next_offset INTEGER NOT NULL, latest_ms INTEGER NOT NULL, bytes INTEGER NOT NULL,
     checksum INTEGER NOT NULL, columns BLOB NOT NULL);
 CREATE UNIQUE INDEX log ON batches (topic, partition, next_offset, first_offset, latest_ms, bytes);
 CREATE TABLE tables (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, version INTEGER NOT NULL,
