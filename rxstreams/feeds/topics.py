@@ -167,8 +167,8 @@ class TopicFeed:
         assert self.topic is not None
         reading = Reading(self, broker, self.topic)
         await reading.open(positions, first or "earliest")
-        if positions is None:
-            for partition, offset in reading.at.items():  # nothing read yet; where reading begins is to be committed all the same
+        if positions is None and self.start not in (None, "earliest"):
+            for partition, offset in reading.at.items():  # nothing is read yet, but a restart must not begin at another place
                 yield Chunk(partition, (), (), offset)
         while not reading.over:
             got = False

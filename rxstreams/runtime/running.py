@@ -8,10 +8,11 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ class Running:
         self.streams = streams
         self.statistics = Statistics()
         self.finished = False
-        began = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        began = datetime.now(UTC).isoformat(timespec="seconds")
         self.instance = f"process {os.getpid()} on {socket.gethostname()}, started {began}"
         plan = Graph(streams, policy=settings.on_error, clock=settings.clock)
         self.guarantee: Guarantee = guarantee_of(plan)
@@ -202,8 +203,7 @@ async def start(
     )
     _check_streams(streams)
     owned = broker is None or isinstance(broker, str)
-    home = connect(broker_url(broker if isinstance(broker, str) else None)) if owned else broker
-    assert home is not None and not isinstance(home, str)
+    home = connect(broker_url(broker)) if broker is None or isinstance(broker, str) else broker
     if owned:
         await home.start()
     try:
@@ -238,11 +238,15 @@ def run(
         SystemExit: If the run fails.
     """
     if _loop_runs():
-        raise ConfigError("rxstreams.run: a loop is already running here (a notebook?); use `async with rxstreams.start(…) as running:`")
+        raise ConfigError(
+            "rxstreams.run: a loop is already running here (a notebook?); use `async with rxstreams.start(…) as running:`"
+        )
 
     async def main() -> None:
-        async with start(*streams, app=app, broker=broker, commit_interval=commit_interval, on_error=on_error) as running:
-            with _signals(running):
+        begun: list[Running] = []
+        with _signals(begun):
+            async with start(*streams, app=app, broker=broker, commit_interval=commit_interval, on_error=on_error) as running:
+                begun.append(running)
                 gc.freeze()  # what was restored is not garbage: no collection need look at it
                 await running.wait()
 
@@ -264,23 +268,37 @@ def run(
 
 
 @contextmanager
-def _signals(running: Running) -> Iterator[None]:
-    """SIGINT and SIGTERM stop the run; a second one ends the process."""
+def _signals(begun: list[Running]) -> Iterator[None]:
+    """SIGINT and SIGTERM stop the run that has begun; one that has not, or a second signal, ends the process at once.
+
+    The handlers are Python's, not the loop's: they are called even while a user's function blocks the loop. What is to be done
+    in the loop they hand over to it. (Only the main thread may set handlers; elsewhere signals are its business.)
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     loop = asyncio.get_running_loop()
     stops: list[asyncio.Task[None]] = []
 
-    def on_signal(number: int) -> None:
-        if stops:
-            os._exit(128 + number)
-        stops.append(loop.create_task(running.stop()))
+    def stop() -> None:
+        stops.append(loop.create_task(begun[0].stop()))
+        # A writer's thread that waits for its turn cannot be told to stop; what it was to commit has been dropped.
+        loop.call_later(STOP_WITHIN + 1.0, os._exit, 0)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal, number)
+    def on_signal(number: int, _: object) -> None:
+        nonlocal first
+        if not first or not begun:
+            os._exit(128 + number if not first else 0)  # before it has begun there is nothing to commit
+        first = False
+        loop.call_soon_threadsafe(stop)
+
+    first = True
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _loop_runs() -> bool:
@@ -297,7 +315,7 @@ def _check_streams(streams: Sequence[Any]) -> None:
     for stream in streams:
         if not isinstance(stream, Stream):
             raise ConfigError(
-                f"expected streams to run, got {type(stream).__name__}; put an rxstreams operator last, such as to_topic or to_view"
+                f"expected streams to run, got {type(stream).__name__}; put an operator of ours last, such as to_topic or to_view"
             )
 
 

@@ -26,6 +26,8 @@ from rxstreams.views import View, published
 __all__ = ["Settings", "Statistics", "Task"]
 
 BATCH = 2048
+FIRST_BATCH = 256
+LONG_PUSH = 0.01
 EPOCH_RECORDS = 500_000
 AHEAD = 2
 YIELD_EVERY = 0.005
@@ -113,6 +115,7 @@ class Task:
         self.part: dict[Vertex, tuple[Chunk, int]] = {}
         self.live: list[Vertex] = []
         self.since_commit = 0
+        self.size = min(FIRST_BATCH, settings.batch)
         self.handle: TaskHandle
 
     def _wake(self) -> None:
@@ -273,7 +276,7 @@ class Task:
 
     def _next(self) -> tuple[Vertex | None, Chunk | None]:
         """The next records of a source, as many as there is room for; the sources take turns by chunks."""
-        room = min(self.graph.room(), self.settings.batch)
+        room = min(self.graph.room(), self.size)
         if room <= 0:
             return None, None
         for vertex in self.live:
@@ -302,12 +305,23 @@ class Task:
 
     def _push(self, vertex: Vertex, chunk: Chunk) -> None:
         failpoint("epoch.polled")
+        began = self.loop.time()
         self.graph.push(vertex, chunk)
+        self._adapt(len(chunk.values), self.loop.time() - began)
         self.positions.setdefault(vertex.identity, {})[chunk.partition] = chunk.next_offset
         self.moved = True
         self.since_commit += len(chunk.values)
         self.statistics.records += len(chunk.values)
         failpoint("epoch.pushed")
+
+    def _adapt(self, records: int, took: float) -> None:
+        """Choose the next batch's size by how long this one took: large ones for speed, but signals, timers and the commit
+        interval must not wait for a slow function to be called two thousand times.
+        """
+        if took > LONG_PUSH:
+            self.size = max(1, records // 2)
+        elif records >= self.size and took < LONG_PUSH / 4:
+            self.size = min(2 * self.size, self.settings.batch)
 
     def _source_ended(self, vertex: Vertex) -> None:
         self.live.remove(vertex)

@@ -45,7 +45,7 @@ def _message(saved: dict[str, str], now: dict[str, str], missing: list[str], cha
     lines += [f"  saved as {saved[one]}, but now {now[one]}: {one}" for one in changed]
     lines += [f"  in the pipeline, not saved: {one}  {now[one]}" for one in now if one not in saved]
     lines.append(
-        "Give an operator that was renamed or moved its old identity (name=…), put the old arguments back, or start under another app "
-        "name to begin anew."
+        "Give an operator that was renamed or moved its old identity (name=…), put the old arguments back, or start under "
+        "another app name to begin anew."
     )
     return "\n".join(lines)
