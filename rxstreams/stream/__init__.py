@@ -2,6 +2,6 @@
 
 from rxstreams.stream.blueprint import Attachment, Operation, Operator, Stream, attached, operator, source_stream
 from rxstreams.stream.cold import Outlet
-from rxstreams.stream.node import LOST, Host, Node
+from rxstreams.stream.node import LOST, Host, Moment, Node, Pace
 
-__all__ = ["LOST", "Attachment", "Host", "Node", "Operation", "Operator", "Outlet", "Stream", "attached", "operator", "source_stream"]
+__all__ = ["LOST", "Attachment", "Host", "Moment", "Node", "Operation", "Operator", "Outlet", "Pace", "Stream", "attached", "operator", "source_stream"]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
 
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
@@ -23,10 +22,20 @@ __all__ = ["Attachment", "Operation", "Operator", "Stream", "attached", "operato
 T = TypeVar("T")
 A = TypeVar("A")
 B = TypeVar("B")
+P1 = TypeVar("P1")
+P2 = TypeVar("P2")
+P3 = TypeVar("P3")
+P4 = TypeVar("P4")
+P5 = TypeVar("P5")
+P6 = TypeVar("P6")
+P7 = TypeVar("P7")
+R = TypeVar("R")
 _T_out = TypeVar("_T_out", covariant=True)
 
 Operator = Callable[[Observable[A]], "Stream[B]"]
 """What every operator returns: a function from an Observable to a Stream, ready for ``pipe``."""
+
+Step = Callable[[Observable[A]], Observable[B]]
 
 _serial = itertools.count()
 
@@ -55,7 +64,7 @@ class Operation:
         defines: The parameters that define its state; saved state of other ones does not fit.
         stateful: Whether it remembers anything that a commit must save.
         depends_on: ``"interleaving"`` or ``"clock"`` where the result depends on it; None where it follows from the input.
-        keeps_key: Whether its results have the keys of the records they come from.
+        key: Whether its results have the keys of the records they come from, a key that it makes, or none.
         sides: Names of its side streams (``errors``, …).
         ends: For sources and sinks, what a run needs to know of them.
     """
@@ -67,7 +76,7 @@ class Operation:
     defines: tuple[str, ...] = ()
     stateful: bool = False
     depends_on: str | None = None
-    keeps_key: bool = True
+    key: Literal["kept", "made", "dropped"] = "kept"
     sides: tuple[str, ...] = ()
     ends: Any = None
 
@@ -95,6 +104,7 @@ class Stream(Observable[_T_out]):
     Attributes:
         operation: What made this stream.
         inputs: The observables that it reads; those that are no Stream are opaque.
+        keyed: Whether its values have keys, in a run and on the way to a subscriber.
         serial: Grows with each stream built, so that ties in naming have an order that adding a sink does not change.
     """
 
@@ -102,6 +112,8 @@ class Stream(Observable[_T_out]):
         super().__init__()
         self.operation = operation
         self.inputs = inputs
+        kept = operation.key == "kept" and bool(inputs) and all(isinstance(one, Stream) and one.keyed for one in inputs)
+        self.keyed: bool = kept or operation.key == "made"
         self.serial = next(_serial)
         self._sides: dict[str, Stream[Any]] = {}
 
@@ -120,6 +132,60 @@ class Stream(Observable[_T_out]):
             self._sides[name] = Stream(Operation(name, _side_alone, ends=SideOf(self, name)))
         return self._sides[name]
 
+    if TYPE_CHECKING:
+        # As Observable.pipe, but in terms of the elements: only so do checkers tell a lambda what comes in.
+        @overload  # type: ignore[override]  # RxPY's is in terms of the results
+        def pipe(self, /) -> Stream[_T_out]: ...
+        @overload
+        def pipe(self, a: Callable[[Observable[_T_out]], R], /) -> R: ...
+        @overload
+        def pipe(self, a: Step[_T_out, P1], b: Callable[[Observable[P1]], R], /) -> R: ...
+        @overload
+        def pipe(self, a: Step[_T_out, P1], b: Step[P1, P2], c: Callable[[Observable[P2]], R], /) -> R: ...
+        @overload
+        def pipe(self, a: Step[_T_out, P1], b: Step[P1, P2], c: Step[P2, P3], d: Callable[[Observable[P3]], R], /) -> R: ...
+        @overload
+        def pipe(
+            self, a: Step[_T_out, P1], b: Step[P1, P2], c: Step[P2, P3], d: Step[P3, P4], e: Callable[[Observable[P4]], R], /
+        ) -> R: ...
+        @overload
+        def pipe(
+            self,
+            a: Step[_T_out, P1],
+            b: Step[P1, P2],
+            c: Step[P2, P3],
+            d: Step[P3, P4],
+            e: Step[P4, P5],
+            f: Callable[[Observable[P5]], R],
+            /,
+        ) -> R: ...
+        @overload
+        def pipe(
+            self,
+            a: Step[_T_out, P1],
+            b: Step[P1, P2],
+            c: Step[P2, P3],
+            d: Step[P3, P4],
+            e: Step[P4, P5],
+            f: Step[P5, P6],
+            g: Callable[[Observable[P6]], R],
+            /,
+        ) -> R: ...
+        @overload
+        def pipe(
+            self,
+            a: Step[_T_out, P1],
+            b: Step[P1, P2],
+            c: Step[P2, P3],
+            d: Step[P3, P4],
+            e: Step[P4, P5],
+            f: Step[P5, P6],
+            g: Step[P6, P7],
+            h: Callable[[Observable[P7]], R],
+            /,
+        ) -> R: ...
+        def pipe(self, *operators: Any) -> Any: ...
+
     def subscribe(
         self,
         on_next: abc.ObserverBase[_T_out] | abc.OnNext[_T_out] | None = None,
@@ -136,7 +202,7 @@ class Stream(Observable[_T_out]):
 
         def begin(_: Any = None, __: Any = None) -> None:
             try:
-                outlet.subscription = connect(self.operation.make(), self.inputs, outlet, scheduler)
+                outlet.subscription = connect(self.operation.make(), self.inputs, outlet, scheduler, keyed=self.keyed)
             except Exception as error:
                 if not outlet.fail(error):
                     raise
@@ -149,7 +215,7 @@ class Stream(Observable[_T_out]):
             begin()
         return Disposable(outlet.dispose)
 
-    async def __aiter__(self) -> AsyncIterator[_T_out]:
+    def __aiter__(self) -> AsyncIterator[_T_out]:
         """Iterate over the values, at most 1,024 of them waiting; leaving the loop cancels the subscription.
 
         Raises:
@@ -158,8 +224,7 @@ class Stream(Observable[_T_out]):
         """
         from rxstreams.stream.pulling import pull  # only here: asyncio's queue is not needed to describe a stream
 
-        async for value in pull(self, capacity=1024):
-            yield value
+        return pull(self, capacity=1024)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,10 +283,3 @@ def fluent(name: str, function: Callable[..., Callable[[Observable[Any]], Any]])
     method.__name__, method.__doc__ = name, f"As ``operators.{name}`` in a pipe."
     setattr(Stream, name, method)
 
-
-def running_loop() -> asyncio.AbstractEventLoop | None:
-    """The loop that runs in this thread, if one does."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

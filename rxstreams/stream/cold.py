@@ -13,7 +13,9 @@ from reactivex.observer import AutoDetachObserver
 from reactivex.scheduler import TimeoutScheduler
 
 from rxstreams.batch import Batch
-from rxstreams.stream.node import LOST, Node, Pace
+from rxstreams.errors import Policy, Stop
+from rxstreams.stream.loops import Loop, single
+from rxstreams.stream.node import LOST, Moment, Node, Pace
 from rxstreams.watermarks import END
 
 __all__ = ["Outlet", "connect"]
@@ -37,6 +39,10 @@ class Outlet(AutoDetachObserver[Any]):
         for value in b.values:
             self.on_next(value)
 
+    def one(self, value: Any) -> None:
+        """Deliver a value that has neither key nor time."""
+        self.on_next(value)
+
     def watermark(self, mark: int) -> None:
         """Deliver how far time has come; a user's observer has no use for it."""
 
@@ -45,12 +51,19 @@ class Port(Outlet):
     """An outlet into one input of a node: batches of one, watermarks, the end, an error."""
 
     def __init__(self, host: ColdHost, port: int) -> None:
-        super().__init__(self._lift, host.fail, self._end)
+        super().__init__(self._stamp if host.wants_time else self._lift, host.fail, self._end)
         self.node, self.host, self.port = host.node, host, port
         self.wants_time = host.wants_time
         self.pace = host.pace
+        take = host.node.batch
+        self._deliver: Callable[[Batch], None] = (lambda b: take(b, port)) if host.lock is None else self._deliver_in_turn
+        loop = Loop(mapping=None)
+        if not host.wants_time and host.node.join(loop) and not loop.keyed:
+            self.one = self._on_next = single(loop, self, host.outlet.one, host.fail)  # type: ignore[method-assign]  # the same, quicker
 
     def batch(self, b: Batch) -> None:
+        if b.marks is not None:
+            b = b.marked(None)  # value by value, every watermark comes on its own; these may be ahead of another input
         if len(b.values) == 1:
             if not self.is_stopped:
                 self._deliver(b)
@@ -64,12 +77,10 @@ class Port(Outlet):
         if not self.is_stopped:
             self.node.watermark(mark, self.port)
 
-    def _deliver(self, b: Batch) -> None:
-        if self.host.lock is None:
+    def _deliver_in_turn(self, b: Batch) -> None:
+        assert self.host.lock is not None
+        with self.host.lock:
             self.node.batch(b, self.port)
-        else:
-            with self.host.lock:
-                self.node.batch(b, self.port)
 
     def _end(self) -> None:
         if self.host.lock is None:
@@ -80,37 +91,44 @@ class Port(Outlet):
         if self.wants_time:
             self.host.node.watermark(END, self.port)
 
+    def one(self, value: Any) -> None:
+        if not self.is_stopped:
+            self._on_next(value)
+
     def _lift(self, value: Any) -> None:
-        """One value of a plain Observable: a batch of one, stamped by the subscription's scheduler where time is read."""
-        if not self.wants_time:
-            self._deliver(Batch((value,)))
-            return
+        """One value of a plain Observable: a batch of one."""
+        self._deliver(Batch((value,)))
+
+    def _stamp(self, value: Any) -> None:
+        """One value of a plain Observable, stamped by the subscription's scheduler because its time is read."""
         time = int(self.host.now() * 1000)
-        self._deliver(Batch((value,), (time,), None, None, (time,)))
+        self._deliver(Batch((value,), (time,)))
         self.watermark(time)
 
 
 class ColdHost:
     """Drives one node for one subscription."""
 
-    __slots__ = ("emit", "group", "inner", "lock", "node", "outlet", "pace", "scheduler", "wants_time")
+    __slots__ = ("emit", "group", "inner", "keyed", "lock", "node", "outlet", "pace", "scheduler", "wants_time")
 
     durable = False
     forgiving = False
     wants_latest = False
+    policy: Policy = Stop()
 
-    def __init__(self, node: Node, outlet: Outlet, scheduler: abc.SchedulerBase | None) -> None:
+    def __init__(self, node: Node, outlet: Outlet, scheduler: abc.SchedulerBase | None, *, keyed: bool) -> None:
         self.node = node
+        self.keyed = keyed
         self.outlet = outlet
         self.emit: Callable[[Batch], None] = outlet.batch
         self.scheduler = scheduler
         self.group = CompositeDisposable()
         self.lock = RLock() if node.locked else None
         self.inner = 0
-        self.pace = outlet.pace
+        self.pace = node.paced(outlet.pace)
         self.wants_time = node.needs_time or (outlet.wants_time and node.passes_time)
 
-    def finish(self, at: int | None = None) -> None:
+    def finish(self, at: float | None = None) -> None:
         self.outlet.on_completed()
 
     def fail(self, error: Exception) -> None:
@@ -124,13 +142,15 @@ class ColdHost:
         self.outlet.watermark(watermark)
 
     def fresh(self, values: Sequence[Any], times: Sequence[int] | None, keys: Sequence[Any] | None = None) -> Batch:
-        if not self.wants_time:
-            return Batch(values, None, keys)
-        mark = self.node.time_of_inputs()
-        return Batch(values, times, keys, None, [mark] * len(values))
+        return Batch(values, times if self.wants_time else None, keys)
 
-    def failed(self, error: Exception, batch: Batch, index: int, again: Callable[[], Any] | None) -> Any:
-        self.outlet.on_error(error)
+    def moment(self, time: int, mark: int) -> Moment:
+        return Moment(0, mark, mark)
+
+    def failed(
+        self, error: Exception, batch: Batch, index: int, again: Callable[[], Any] | None, *, attempts: int = 1
+    ) -> Any:
+        self.fail(error)
         return LOST
 
     @property
@@ -154,6 +174,15 @@ class ColdHost:
 
     def now(self) -> float:
         return self.clock.now.timestamp()
+
+    def origin(self) -> None:
+        return None
+
+    def post(self, action: Callable[[], None], origin: Any) -> None:
+        self._turn(action)()
+
+    def made_room(self) -> None:
+        """An edge that was full may have room."""
 
     def open(self, inner: Observable[Any], node: Node, batch: Batch) -> None:
         """Merge an inner Observable in, as RxPY's ``merge_all`` does: the end waits for it, its error is ours."""
@@ -182,10 +211,10 @@ class ColdHost:
 
 
 def connect(
-    node: Node, inputs: Sequence[Observable[Any]], outlet: Outlet, scheduler: abc.SchedulerBase | None
+    node: Node, inputs: Sequence[Observable[Any]], outlet: Outlet, scheduler: abc.SchedulerBase | None, *, keyed: bool
 ) -> abc.DisposableBase:
     """Start ``node`` and subscribe to its inputs; the result disposes of them all."""
-    host = ColdHost(node, outlet, scheduler)
+    host = ColdHost(node, outlet, scheduler, keyed=keyed)
     node._bind(host)
     node.start()
     host.group.add(Disposable(node.close))

@@ -16,7 +16,7 @@ from functools import lru_cache
 from operator import attrgetter, itemgetter
 from typing import Any
 
-__all__ = ["Loop", "column_reader", "define", "indented"]
+__all__ = ["Loop", "column_reader", "define", "indented", "single"]
 
 
 def define(name: str, code: str, names: dict[str, Any]) -> Any:
@@ -89,6 +89,38 @@ def loop(records, values, keys):
 {indented(self.behind, 1)}
 """
         return define("loop", code, self.names)  # type: ignore[no-any-return]  # it is what the code defines
+
+
+def single(loop: Loop, stopped: Any, emit: Callable[[Any], None], fail: Callable[[Exception], None]) -> Callable[[Any], None]:
+    """The loop's statements for one value: what they raise goes to ``fail``, what they let through to ``emit``.
+
+    Args:
+        loop: An operator's statements, which set no key.
+        stopped: Has ``is_stopped``; then the value goes nowhere.
+        emit: What it raises is not the operator's business, and passes through.
+        fail: Told of what a user's function raises.
+    """
+    names = tuple(loop.names)
+    lines = tuple(line.replace("continue", "return") for line in loop.lines)
+    return _single(names, lines)(stopped, emit, fail, *loop.names.values())  # type: ignore[no-any-return]  # made there
+
+
+@lru_cache(maxsize=256)
+def _single(names: tuple[str, ...], lines: tuple[str, ...]) -> Callable[..., Any]:
+    code = f"""
+def bind({", ".join(("stopped", "emit", "fail", *names))}):
+    def one(value):
+        if stopped.is_stopped:
+            return
+        try:
+{indented(lines, 3)}
+        except Exception as error:
+            fail(error)
+            return
+        emit(value)
+    return one
+"""
+    return define("bind", code, {})  # type: ignore[no-any-return]  # it is what the code defines
 
 
 def expression(value: str, field: str, *, mapping: bool) -> str | None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from operator import length_hint
-from typing import Any, ClassVar, Final, Protocol
+from types import FunctionType
+from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase
 
 from rxstreams.batch import Batch
 from rxstreams.errors import OperatorError, Policy, RecordError
-from rxstreams.watermarks import END, START, least
+from rxstreams.stream.loops import Loop
+from rxstreams.watermarks import END, START
 
-__all__ = ["LOST", "Host", "Node", "Pace"]
+__all__ = ["LOST", "Host", "Moment", "Node", "Pace"]
 
 LOST: Final = object()
 """What ``Host.failed`` answers when the record is gone and the rest goes on."""
@@ -30,6 +32,16 @@ class Pace(Protocol):
         ...
 
 
+class Moment(NamedTuple):
+    """When time came to some point, seen from a node: the same however the input is cut into batches."""
+
+    order: float
+    before: int
+    """The watermark until then."""
+    after: int
+    """The watermark from then on."""
+
+
 class Host(Protocol):
     """What a driver gives to the node that it drives. Two implementations: a direct subscription, and a run."""
 
@@ -41,14 +53,18 @@ class Host(Protocol):
     """Whether this is a run: state is saved, and fails at the record that made it unsavable."""
     forgiving: bool
     """Whether a record may fail and the rest go on, so that what it changed must be undone."""
+    keyed: bool
+    """Whether its results have keys: the blueprint says so, whichever records come first."""
     pace: Pace | None
     """What a source must heed before it emits on, if the observer can say that it has no room."""
+    policy: Policy
+    """What happens to a record that fails here."""
 
     def emit(self, batch: Batch, /) -> None:
         """Pass a batch on; an empty one goes nowhere. The last act of whatever calls it: emitting may re-enter the node."""
         ...
 
-    def finish(self, at: int | None = None) -> None:
+    def finish(self, at: float | None = None) -> None:
         """End the output: after the record of order number ``at``, or after all that was emitted."""
         ...
 
@@ -64,7 +80,13 @@ class Host(Protocol):
         """A batch of results that no single record made: a timer, the end. ``times`` count only where times are wanted."""
         ...
 
-    def failed(self, error: Exception, batch: Batch, index: int, again: Callable[[], Any] | None) -> Any:
+    def moment(self, time: int, mark: int) -> Moment:
+        """When time came to ``time``, which by the watermark ``mark`` is over."""
+        ...
+
+    def failed(
+        self, error: Exception, batch: Batch, index: int, again: Callable[[], Any] | None, *, attempts: int = 1
+    ) -> Any:
         """Say what becomes of record ``index``, whose user function raised: the result of trying ``again``, or LOST.
 
         A direct subscription ends with the error; a run does as the policy says.
@@ -73,6 +95,14 @@ class Host(Protocol):
 
     def later(self, seconds: float, action: Callable[[], None]) -> DisposableBase:
         """Call ``action`` after ``seconds`` on the subscription's scheduler (in a run: between two batches)."""
+        ...
+
+    def origin(self) -> Any:
+        """Where the records at hand came from; for ``post``."""
+        ...
+
+    def post(self, action: Callable[[], None], origin: Any) -> None:
+        """Call ``action`` when nothing else is at work (in a run: between two batches), for records of ``origin``."""
         ...
 
     def now(self) -> float:
@@ -101,6 +131,12 @@ class Node:
     """Whether it reads event times or watermarks itself."""
     passes_time: ClassVar[bool] = True
     """Whether its results' times are made from its inputs' times."""
+    holds_time: ClassVar[bool] = False
+    """Whether it holds the watermark back, for results that it may still emit."""
+    has_timers: ClassVar[bool] = False
+    """Whether it must know when, between two records of a push, time came to some point."""
+    fans_out: ClassVar[bool] = False
+    """Whether one record may make several results."""
     on_error: Policy | None = None
     """What happens to a record at which its user function raises; None is the run's policy."""
     error_type: type[RecordError] = OperatorError
@@ -114,6 +150,7 @@ class Node:
         self.dirty: set[Any] = set()
         self.done: set[int] = set()
         self.marks: dict[int, int] = {}
+        self.told = START
 
     def start(self) -> None:
         """Begin: state is restored, inputs are not subscribed yet."""
@@ -125,6 +162,12 @@ class Node:
         """Handle the next records of an input."""
         raise NotImplementedError
 
+    def join(self, loop: Loop) -> bool:
+        """Add to ``loop`` the statements that do what ``batch`` does, for records that have values and keys only; False if
+        that cannot be.
+        """
+        return False
+
     def merged(self, b: Batch, ports: Sequence[int]) -> None:
         """Handle records of several inputs in one order; ``ports`` says which input each came from."""
         start = 0
@@ -133,25 +176,38 @@ class Node:
                 self.batch(b.cut(start, i), ports[start])
                 start = i
 
-    def end(self, port: int, at: int | None = None) -> None:
+    def end(self, port: int, at: float | None = None) -> None:
         """Handle the end of an input; the output ends when all inputs have."""
         self.done.add(port)
         if len(self.done) == self.ports:
+            self.cut()
             self.finish(at)
+        elif self.host.wants_time:
+            self.tell_time()
 
     def watermark(self, mark: int, port: int) -> None:
         """Handle the news that an input's time has come as far as ``mark``."""
         if self.ports == 1:
             self.forward(mark)
             return
-        before = self.time_of_inputs()
         self.marks[port] = mark
-        if self.time_of_inputs() > before:
-            self.forward(self.time_of_inputs())
+        self.tell_time()
 
-    def time_of_inputs(self) -> int:
-        """The least watermark of the inputs that have not ended."""
-        return least(END if port in self.done else self.marks.get(port, START) for port in range(self.ports))
+    def tell_time(self) -> None:
+        """Pass on how far the time of all inputs has come, if that is news."""
+        now = self.time_of_inputs()
+        if now > self.told:
+            self.told = now
+            self.forward(now)
+
+    def time_of_inputs(self, but: int | None = None) -> int:
+        """The least watermark of the inputs, those that have ended and input ``but`` not counted."""
+        counted = (port for port in range(self.ports) if port not in self.done and port != but)
+        return min((self.marks.get(port, START) for port in counted), default=END)
+
+    def paced(self, beyond: Pace | None) -> Pace | None:
+        """What a source above must heed in a subscription; ``beyond`` is what it must heed for the sake of those below."""
+        return beyond
 
     def cut(self) -> None:
         """Emit what was held back for the sake of the commit that comes now (views take the latest result per key)."""
@@ -165,7 +221,7 @@ class Node:
         """Pass results on; see ``Host.emit``."""
         self.host.emit(batch)
 
-    def finish(self, at: int | None = None) -> None:
+    def finish(self, at: float | None = None) -> None:
         """End the output; see ``Host.finish``."""
         self.host.finish(at)
 
@@ -173,27 +229,31 @@ class Node:
         """End the output with an error; see ``Host.fail``."""
         self.host.fail(error)
 
-    def forward(self, mark: int) -> None:
+    def forward(self, watermark: int) -> None:
         """Pass a watermark on; see ``Host.forward``."""
-        self.host.forward(mark)
+        self.host.forward(watermark)
 
     def each(self, function: Callable[..., Any], b: Batch, *columns: Sequence[Any]) -> tuple[list[Any], Batch]:
         """``function`` of each value (and of what stands beside it in ``columns``), at C speed; where a record was lost, the
         batch that comes back is shorter by it.
 
         There is no ``try`` per record: ``list.extend`` keeps what came before the exception, the values' iterator knows how
-        far it got, and ``map`` goes on after raising. A StopIteration from the function would end ``map`` without a word, so
-        the count is checked.
+        far it got, and ``map`` goes on after raising (a generator does not, so it is made anew). A StopIteration from the
+        function would end ``map`` without a word, so the count is checked.
         """
         values = b.values
+        if len(values) == 1 and not columns:
+            return self._one(function, b)
         results: list[Any] = []
         values_left = iter(values)
-        calls = map(function, values_left, *columns)
         lost: set[int] = set()
+        # A Python function is called quicker from a Python loop, where the interpreter makes no new frame of its own for it;
+        # a C function quicker from `map`.
+        calls = None if isinstance(function, FunctionType) and not columns else map(function, values_left, *columns)
         while True:
             error: Exception
             try:
-                results.extend(calls)
+                results.extend((function(value) for value in values_left) if calls is None else calls)
                 if len(results) + len(lost) == len(values):
                     break
                 error = RuntimeError("the function raised StopIteration")
@@ -208,6 +268,14 @@ class Node:
         if lost:
             b = b.where([i not in lost for i in range(len(values))])
         return results, b
+
+    def _one(self, function: Callable[[Any], Any], b: Batch) -> tuple[list[Any], Batch]:
+        """``each`` of a batch of one, as a direct subscription has them."""
+        try:
+            return [function(b.values[0])], b
+        except Exception as error:
+            answer = self.host.failed(error, b, 0, partial(function, b.values[0]))
+            return ([], b.cut(0, 0)) if answer is LOST else ([answer], b)
 
     def _bind(self, host: Host) -> None:
         """Let ``host`` drive this node; its methods become the node's own, one call less per batch."""

@@ -28,11 +28,14 @@ class Waiting(Outlet):
         self.capacity = capacity
         self.queue: asyncio.Queue[Notification[Any]] = asyncio.Queue()
         self.emptied = asyncio.Event()
+        self.allowed = self.overflowed = False
         self.pace = self
 
     @property
     def full(self) -> bool:
-        return self.queue.qsize() >= self.capacity
+        """Whether there is room for no more; one that asks before each record may come with all that the record makes."""
+        self.allowed = self.queue.qsize() < self.capacity
+        return not self.allowed
 
     async def room(self) -> None:
         while self.full:
@@ -47,9 +50,10 @@ class Waiting(Outlet):
             self.loop.call_soon_threadsafe(self._put, item)
 
     def _put(self, item: Notification[Any]) -> None:
-        if not isinstance(item, OnNext) or not self.full:
+        if not isinstance(item, OnNext) or self.allowed or self.queue.qsize() < self.capacity:
             self.queue.put_nowait(item)
-        elif self.queue.qsize() == self.capacity:
+        elif not self.overflowed:
+            self.overflowed = True
             text = f"the stream is {self.capacity} values ahead of `async for`, and this kind of source cannot be slowed"
             self.queue.put_nowait(OnError(BufferError(text + "; sample it first, or use rxstreams.run")))
 
