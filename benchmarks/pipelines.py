@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,13 +39,14 @@ def memory(records: Sequence[bytes]) -> Broker:
     return filled(MemoryBroker(), records)
 
 
-def sqlite(records: Sequence[bytes]) -> tuple[SqliteBroker, Any]:
-    """A SQLite broker with the records, and the folder that it is in."""
-    folder = tempfile.TemporaryDirectory()
-    return filled(SqliteBroker(str(Path(folder.name) / "bench.db")), records), folder
+def sqlite(records: Sequence[bytes], folder: str) -> str:
+    """The URL of a SQLite broker with the records."""
+    path = str(Path(folder) / "bench.db")
+    filled(SqliteBroker(path), records)
+    return f"sqlite:///{path}"
 
 
-async def _to_the_end(stream: Any, broker: Broker, app: str, interval: float, view: str) -> Any:
+async def _to_the_end(stream: Any, broker: Broker | str, app: str, interval: float, view: str) -> Any:
     async with rxs.start(stream, app=app, broker=broker, commit_interval=interval) as running:
         await running.wait()
         return running.view(view)
@@ -64,7 +64,7 @@ def run_w1(broker: Broker) -> tuple[int, float]:
     return row.n, row.total
 
 
-def run_totals(broker: Broker, interval: float) -> dict[str, list[Any]]:
+def run_totals(broker: Broker | str, interval: float) -> dict[str, list[Any]]:
     """TOT: decode, key_by, running count and sum into a view."""
     stream = rxs.from_topic("orders", loops.Order, until="end").pipe(
         ops.key_by("user_id"), ops.aggregate(n=agg.count(), total=agg.sum("amount")), ops.to_view("totals")
@@ -85,10 +85,11 @@ def rxpy_w1(records: Sequence[bytes]) -> tuple[int, float]:
     return out[0]  # type: ignore[no-any-return]  # what reduce made
 
 
-def loop_totals(broker: Broker) -> dict[str, list[Any]]:
+def loop_totals(url: str) -> dict[str, list[Any]]:
     """The hand-written loop over the same topic, without commits."""
 
     async def main() -> dict[str, list[Any]]:
+        broker = rxs.connect(url)
         await broker.start()
         values: list[bytes] = []
         state: dict[str, list[Any]] = {}

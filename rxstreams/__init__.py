@@ -12,14 +12,17 @@
     views        queryable results
     runtime      the run: graph, task, epochs, checkpoints
     pictures     graphs and marble diagrams as text
+    web          posts that become records
     testing      the brokers' contract as tests
 
-A room imports only rooms above it. Import operators as ``from rxstreams import operators as ops`` and aggregates as
+A room imports only rooms above it. What describes a pipeline is imported at once, what runs it when it is first used. Import operators as ``from rxstreams import operators as ops`` and aggregates as
 ``from rxstreams import aggregates as agg``.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from rxstreams import aggregates, operators
-from rxstreams.brokers import connect
 from rxstreams.errors import (
     BrokerError,
     ConfigError,
@@ -33,15 +36,19 @@ from rxstreams.errors import (
     TopologyError,
 )
 from rxstreams.feeds import from_async_iterable, from_iterable, from_topic
-from rxstreams.pictures import Picture, draw
-from rxstreams.runtime import Failure, Running, run, start
 from rxstreams.state.keyed import Context, KeyedOperator
 from rxstreams.stream import Operator, Stream
-from rxstreams.views import PublishedView, View, view
+
+if TYPE_CHECKING:
+    from rxstreams.brokers import Broker, Record, connect
+    from rxstreams.pictures import Picture, draw
+    from rxstreams.runtime import Failure, Running, run, start
+    from rxstreams.views import PublishedView, View, view
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Broker",
     "BrokerError",
     "ConfigError",
     "Context",
@@ -52,6 +59,7 @@ __all__ = [
     "Operator",
     "Picture",
     "PublishedView",
+    "Record",
     "Retry",
     "Running",
     "RxStreamsError",
@@ -72,3 +80,21 @@ __all__ = [
     "start",
     "view",
 ]
+
+_LATER = {
+    **dict.fromkeys(("Broker", "Record", "connect"), "rxstreams.brokers"),
+    **dict.fromkeys(("Picture", "draw"), "rxstreams.pictures"),
+    **dict.fromkeys(("Failure", "Running", "run", "start"), "rxstreams.runtime"),
+    **dict.fromkeys(("PublishedView", "View", "view"), "rxstreams.views"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_LATER[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

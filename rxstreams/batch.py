@@ -22,10 +22,11 @@ class Batch:
         values: What the user's functions see.
         times: Event times, integer milliseconds since the epoch.
         keys: Internal keys (see ``rxstreams.state.keys``); None until the stream is keyed.
-        order: Position of the source record that each value came from, within the push that brought it. Branches that meet
-            again are sorted by it, and dead letters find their original bytes by it.
-        marks: The watermark after each record, never falling; timers fire between the records that it separates, however the
-            input is cut into batches.
+        order: Position of the source record that each value came from, within the push that brought it; what a timer or an end
+            made between two records stands halfway between them. Branches that meet again are sorted by it, and dead letters
+            find their original bytes by it.
+        marks: The watermark before each record (after the last one it comes on its own), so that a record may be left out and
+            timers still fire between the same records, however the input is cut into batches.
     """
 
     __slots__ = ("keys", "marks", "order", "times", "values")
@@ -35,7 +36,7 @@ class Batch:
         values: Sequence[Any],
         times: Sequence[int] | None = None,
         keys: Sequence[Hashable] | None = None,
-        order: Sequence[int] | None = None,
+        order: Sequence[float] | None = None,
         marks: Sequence[int] | None = None,
     ) -> None:
         self.values = values
@@ -57,6 +58,8 @@ class Batch:
 
     def where(self, mask: Sequence[Any]) -> Batch:
         """The records whose mask is true."""
+        if len(mask) == 1 and mask[0]:
+            return self
         times, keys, order, marks = self.times, self.keys, self.order, self.marks
         return Batch(
             list(compress(self.values, mask)),
@@ -85,6 +88,14 @@ class Batch:
     def timed(self, times: Sequence[int] | None) -> Batch:
         """The same records with other event times."""
         return Batch(self.values, times, self.keys, self.order, self.marks)
+
+    def ordered(self, order: Sequence[float] | None) -> Batch:
+        """The same records with other order numbers."""
+        return Batch(self.values, self.times, self.keys, order, self.marks)
+
+    def marked(self, marks: Sequence[int] | None) -> Batch:
+        """The same records with other watermarks before them."""
+        return Batch(self.values, self.times, self.keys, self.order, marks)
 
 
 def _pick(column: Sequence[Any] | None, indices: Sequence[int]) -> Sequence[Any] | None:

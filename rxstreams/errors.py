@@ -27,9 +27,10 @@ A message says where it happened, what was expected, what came, and what to do.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+
+import msgspec
 
 __all__ = [
     "BrokerError",
@@ -180,18 +181,15 @@ def seconds(name: str, value: float | timedelta, *, least: float = 0.0, allow_le
     return float(value)
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(msgspec.Struct, frozen=True):
     """Stop the run at the failing record; nothing of its epoch is committed. The default."""
 
 
-@dataclass(frozen=True, slots=True)
-class Skip:
+class Skip(msgspec.Struct, frozen=True):
     """Leave the failing record out, count it and log it; the rest goes on."""
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
+class DeadLetter(msgspec.Struct, frozen=True):
     """Write the failing record to ``topic`` in the same commit, and go on.
 
     The dead letter holds the original bytes as its value, and topic, partition, offset, stage, error and attempts as headers.
@@ -204,8 +202,7 @@ class DeadLetter:
             raise ConfigError(f"DeadLetter(topic): expected a topic's name, got {self.topic!r}")
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(msgspec.Struct, frozen=True):
     """Try the failing record again up to ``times`` times, then do as ``then`` says.
 
     Args:
@@ -225,7 +222,9 @@ class Retry:
         if self.backoff is not None:
             seconds("Retry(backoff)", self.backoff)
         if isinstance(self.then, Retry):
-            raise ConfigError("Retry(then): expected Stop(), Skip() or DeadLetter(topic), got another Retry; add up the times instead")
+            raise ConfigError(
+                "Retry(then): expected Stop(), Skip() or DeadLetter(topic), got another Retry; add up the times instead"
+            )
 
 
 Policy = Stop | Skip | Retry | DeadLetter

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from typing import Any
 
@@ -17,7 +17,7 @@ END = 2**62
 TimestampSource = str | Callable[[Any], Any] | None
 """Where a record's event time is: a field's name, a function of the value, or None for the broker's record timestamp."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _SECONDS_BELOW = 100_000_000_000  # as seconds the year 5138, as milliseconds March 1973
 
@@ -39,7 +39,9 @@ def to_millis(value: Any) -> int:
         value = _from_iso(value)
     if isinstance(value, datetime):
         if value.tzinfo is None:
-            raise ValueError(f"naive datetime {value.isoformat()}: expected one with a time zone; add tzinfo=timezone.utc or the zone it is in")
+            raise ValueError(
+                f"naive datetime {value.isoformat()}: expected one with a time zone; add tzinfo=timezone.utc or the zone it is in"
+            )
         return (value - _EPOCH) // _MILLISECOND
     if kind is float and abs(value) < END:
         return int(value if abs(value) >= _SECONDS_BELOW else value * 1000)
@@ -56,38 +58,30 @@ def _from_iso(text: str) -> datetime:
 class Watermarks:
     """The watermark of one source: the least, over its partitions, of the greatest time seen − ``out_of_orderness``.
 
-    A partition that has had no record yet does not hold time back. Never goes backwards.
+    A partition that has had no record yet does not hold time back; one that joins later starts where time is, so that it never
+    goes backwards.
 
     Source: bounded out-of-orderness as in Flink's ``BoundedOutOfOrdernessWatermarks`` (there − 1 ms: a Flink watermark W still
     admits no record at W; ours admits records at W).
     """
 
-    __slots__ = ("_floor", "delay", "highest")
+    __slots__ = ("delay", "highest")
 
-    def __init__(self, out_of_orderness: float = 0.0, highest: Mapping[int, int] | None = None, floor: int = START) -> None:
+    def __init__(self, out_of_orderness: float = 0.0, highest: Mapping[int, int] | None = None) -> None:
         self.delay = int(out_of_orderness * 1000)
         self.highest = dict(highest or {})
-        self._floor = floor
 
     @property
     def now(self) -> int:
         """The watermark of the whole source."""
-        if self.highest:
-            self._floor = max(self._floor, min(self.highest.values()) - self.delay)
-        return self._floor
+        return min(self.highest.values()) - self.delay if self.highest else START
 
     def advance(self, partition: int, times: Sequence[int]) -> list[int]:
-        """Take in a partition's next records; return the source's watermark after each of them."""
-        others = min((high for p, high in self.highest.items() if p != partition), default=END) - self.delay
-        first = self.highest.get(partition, START + self.delay)
-        delay, floor = self.delay, self._floor
-        running = list(accumulate(times, max, initial=first))
-        self.highest[partition] = running[-1]
-        marks = [max(floor, min(high - delay, others)) for high in running[1:]]
-        self._floor = marks[-1] if marks else floor
-        return marks
-
-
-def least(marks: Iterable[int]) -> int:
-    """The watermark of a node with several inputs."""
-    return min(marks, default=START)
+        """Take in a partition's next records; return the source's watermark before each of them."""
+        if not times:
+            return []
+        delay = self.delay
+        others = min((high for p, high in self.highest.items() if p != partition), default=END)
+        highs = list(accumulate(times, max, initial=self.highest.get(partition, self.now + delay)))
+        self.highest[partition] = highs.pop()
+        return [min(high, others) - delay for high in highs]

@@ -1,5 +1,7 @@
 """Aggregates: what can be computed of many records, incrementally, and merged: count, sum, mean, min, max."""
 
+from inspect import iscoroutinefunction as _is_async
+
 from rxstreams.aggregates import accumulators as _accumulators
 from rxstreams.aggregates.accumulators import Aggregate
 from rxstreams.errors import ConfigError as _ConfigError
@@ -8,6 +10,8 @@ __all__ = ["Aggregate", "count", "max", "mean", "min", "sum"]
 
 
 def _field(where: str, field: object) -> _accumulators.Field:
+    if _is_async(field):
+        raise _ConfigError(f"{where}: {field!r} is a coroutine function, whose result would be a coroutine, not a value")
     if field is None or (isinstance(field, str) and field) or callable(field):
         return field
     raise _ConfigError(

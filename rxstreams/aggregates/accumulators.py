@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import reduce
 from operator import add
 from typing import Any, ClassVar
@@ -20,8 +19,7 @@ Accumulator = list[Any]
 """The slots of all aggregates of one operator for one key."""
 
 
-@dataclass(frozen=True)
-class Aggregate:
+class Aggregate(msgspec.Struct, frozen=True):
     """A mergeable computation over many values, kept in some slots of an accumulator, from slot ``at`` on.
 
     It says what one step does as lines of code, from which ``compiled`` makes one loop for all aggregates of an operator: in
@@ -153,7 +151,7 @@ def row_type(fields: tuple[str, ...]) -> type[msgspec.Struct]:
 
     It is an attribute of this module, so that a saved result finds its type again without importing anything.
     """
-    name = "_Row_" + "_".join(fields)
+    name = "_Row_" + "_".join(f"{len(field)}{field}" for field in fields)  # ("a_b", "c") is not ("a", "b_c")
     here = sys.modules[__name__]
     if not hasattr(here, name):
         made = msgspec.defstruct(name, list(fields), module=__name__, frozen=True, gc=False, namespace={"__repr__": _show})

@@ -11,8 +11,9 @@ earlier instance of the same task.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
+
+import msgspec
 
 __all__ = ["Broker", "Commit", "Fetched", "Put", "Record", "Retention", "TableRead", "TaskHandle"]
 
@@ -31,8 +32,7 @@ class Record(NamedTuple):
     headers: tuple[Header, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(msgspec.Struct, frozen=True):
     """Consecutive records of one partition, as parallel columns.
 
     ``next_offset`` is where to read on: greater than every offset here, and greater than the offset asked for even where
@@ -59,14 +59,13 @@ class Put(NamedTuple):
     value: bytes | None
 
 
-@dataclass(slots=True)
-class Commit:
+class Commit(msgspec.Struct):
     """What one epoch changes, all of it or nothing."""
 
-    outputs: dict[str, list[Record]] = field(default_factory=dict)
+    outputs: dict[str, list[Record]] = msgspec.field(default_factory=dict)
     """Records to append, by topic, in order. Missing topics are created with one partition (or as ``create_topic`` said)."""
-    puts: list[Put] = field(default_factory=list)
-    offsets: dict[tuple[str, int], int] = field(default_factory=dict)
+    puts: list[Put] = msgspec.field(default_factory=list)
+    offsets: dict[tuple[str, int], int] = msgspec.field(default_factory=dict)
     """Next offset to read, by (topic, partition); committed under the app's name."""
 
 
@@ -79,8 +78,7 @@ class TableRead(NamedTuple):
     """(key, value) in no promised order; value None is a deletion (only where ``after`` was given)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Retention:
+class Retention(msgspec.Struct, frozen=True):
     """How much of a topic is kept. What a registered app has not read yet is never deleted, whatever these say."""
 
     max_age: float | None = None

@@ -5,19 +5,21 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
 from itertools import count, islice
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
 from reactivex import abc
 from reactivex.scheduler import CurrentThreadScheduler
 
 from rxstreams.batch import Batch
-from rxstreams.brokers.contract import Broker
 from rxstreams.errors import ConfigError, Policy
 from rxstreams.feeds.source import Chunk, Source, Stamping, check_source
 from rxstreams.stream import Operation, Stream, source_stream
 from rxstreams.watermarks import END, TimestampSource
+
+if TYPE_CHECKING:
+    from rxstreams.brokers.contract import Broker
 
 __all__ = ["AsyncIterableFeed", "IterableFeed", "from_async_iterable", "from_iterable"]
 
@@ -63,8 +65,7 @@ def from_iterable(
     return source_stream(Operation("from_iterable", make, {"name": name}, name, ends=feed, sides=("errors",)))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class IterableFeed:
+class IterableFeed(msgspec.Struct, frozen=True, eq=False):
     """An iterable; its offset is how many items were read."""
 
     id: str
@@ -160,8 +161,7 @@ def from_async_iterable(
     return source_stream(Operation("from_async_iterable", make, {"name": name}, name, ends=feed, sides=("errors",)))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class AsyncIterableFeed:
+class AsyncIterableFeed(msgspec.Struct, frozen=True, eq=False):
     """An async iterable; its offsets only count."""
 
     id: str

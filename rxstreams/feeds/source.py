@@ -5,23 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
 
 from rxstreams.batch import Batch
-from rxstreams.brokers.contract import Broker, Header
 from rxstreams.errors import ConfigError, DecodeError, Policy, TimestampError, check_policy, seconds
 from rxstreams.operators.arguments import check_function, field_of
 from rxstreams.stream import Node
 from rxstreams.watermarks import END, TimestampSource, Watermarks, to_millis
+
+if TYPE_CHECKING:
+    from rxstreams.brokers.contract import Broker, Header
 
 __all__ = ["Chunk", "Feed", "Source", "Stamping", "check_source"]
 
 DAY = 86_400.0
 
 
-@dataclass(slots=True)
-class Chunk:
+class Chunk(msgspec.Struct):
     """Consecutive raw records of one partition, as a feed hands them on."""
 
     partition: int
@@ -84,8 +86,7 @@ class Feed(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Stamping:
+class Stamping(msgspec.Struct, frozen=True):
     """How a source's records get their event time."""
 
     timestamp: TimestampSource = None

@@ -5,18 +5,19 @@ from __future__ import annotations
 import builtins
 import os
 from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import is_dataclass
 from datetime import datetime
-from typing import Any, Literal, TypeVar, cast, get_origin, is_typeddict, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_origin, is_typeddict, overload
 
 import msgspec
 
-from rxstreams.brokers import connect
-from rxstreams.brokers.contract import Broker
 from rxstreams.errors import BrokerError, ConfigError, Policy
 from rxstreams.feeds.source import DAY, Chunk, Source, Stamping, check_source
 from rxstreams.stream import Operation, Stream, source_stream
 from rxstreams.watermarks import TimestampSource, to_millis
+
+if TYPE_CHECKING:
+    from rxstreams.brokers.contract import Broker
 
 __all__ = ["DEFAULT_BROKER", "TopicFeed", "broker_url", "from_topic"]
 
@@ -140,8 +141,7 @@ def _time(argument: str, value: Any, words: str) -> int:
         raise ConfigError(f"from_topic({argument}): expected {words} or a time, got {value!r} ({error})") from error
 
 
-@dataclass(frozen=True, slots=True)
-class TopicFeed:
+class TopicFeed(msgspec.Struct, frozen=True):
     """A topic's partitions, read in turns."""
 
     id: str
@@ -156,6 +156,8 @@ class TopicFeed:
         self, broker: Broker | None, positions: Mapping[int, int] | None, *, first: str | None
     ) -> AsyncGenerator[Chunk, None]:
         if broker is None:
+            from rxstreams.brokers import connect  # a run brings its broker, and describing a pipeline needs none
+
             broker = connect(broker_url(None))
             await broker.start()
             try:
@@ -228,7 +230,7 @@ class Reading:
         got = await self.broker.read(self.topic, partition, offset, max_records=FETCH)
         chunk = Chunk(partition, got.values, got.offsets, got.next_offset, got.timestamps, got.keys, got.headers)
         if stop is not None and got.next_offset > stop:
-            chunk = replace(chunk.cut(0, sum(1 for at in got.offsets if at < stop)), next_offset=stop)
+            chunk = msgspec.structs.replace(chunk.cut(0, sum(1 for at in got.offsets if at < stop)), next_offset=stop)
         self.at[partition] = chunk.next_offset
         return chunk if len(chunk.values) or chunk.next_offset > offset else None
 

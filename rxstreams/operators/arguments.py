@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Any
 
-from rxstreams.errors import ConfigError
+from reactivex import abc
 
-__all__ = ["check_count", "check_function", "column_getter", "field_of", "getter"]
+from rxstreams.errors import ConfigError, StateCodecError
+from rxstreams.state.codec import TAGGED
+from rxstreams.stream import Node
+from rxstreams.stream.loops import column_reader
+
+__all__ = [
+    "check_count",
+    "check_function",
+    "check_name",
+    "check_savable",
+    "check_scheduler",
+    "column_of",
+    "field_of",
+    "getter",
+    "is_async",
+]
 
 
 def check_function(where: str, function: Any, *, or_none: bool = False) -> Any:
@@ -22,13 +37,18 @@ def check_function(where: str, function: Any, *, or_none: bool = False) -> Any:
         return None
     if not callable(function):
         raise ConfigError(f"{where}: expected a function, got {function!r}")
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+    if is_async(function) or inspect.isasyncgenfunction(function):
         name = getattr(function, "__name__", "the function")
         raise ConfigError(
             f"{where}: {name} is a coroutine function, whose result would be a coroutine, not a value; "
             "do the waiting in to_callable(…), or in the source"
         )
     return function
+
+
+def is_async(function: Any) -> bool:
+    """Whether calling it gives a coroutine: an async function, or an object with an async ``__call__``."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004  # its kind matters, not whether it is there
 
 
 def check_count(where: str, value: Any, *, least: int) -> int:
@@ -40,6 +60,37 @@ def check_count(where: str, value: Any, *, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ConfigError(f"{where}: expected an integer of at least {least}, got {value!r}")
     return value
+
+
+def check_name(where: str, name: Any, *, or_none: bool = True) -> Any:
+    """``name`` itself, if it is one (or None, where that is allowed).
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    if not (name is None and or_none) and not (isinstance(name, str) and name):
+        raise ConfigError(f"{where}: expected a name, got {name!r}")
+    return name
+
+
+def check_scheduler(where: str, scheduler: Any) -> Any:
+    """``scheduler`` itself, if it is one or None.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    if scheduler is not None and not isinstance(scheduler, abc.SchedulerBase):
+        raise ConfigError(f"{where}: expected a scheduler of RxPY, got {scheduler!r}")
+    return scheduler
+
+
+def check_savable(node: Node, value: Any) -> None:
+    """End the output of a node in a run if it cannot keep ``value`` as state: now, and not at the commit."""
+    if node.host.durable:
+        try:
+            TAGGED.check(value)
+        except StateCodecError as error:
+            node.fail(error)
 
 
 def getter(where: str, field: str | Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -56,15 +107,10 @@ def field_of(value: Any, field: str) -> Any:
     return value[field] if isinstance(value, dict) else attrgetter(field)(value)
 
 
-def column_getter(field: str | Callable[[Any], Any]) -> Callable[[Sequence[Any]], Callable[[Any], Any]]:
-    """Chooses, for a batch, the fastest function that reads ``field``: all values of a stream have mostly one type."""
+def column_of(field: str | Callable[[Any], Any] | None, values: Sequence[Any]) -> Sequence[Any]:
+    """``field`` of every value, as fast as it goes: all values of a stream have mostly one type."""
+    if field is None:
+        return values
     if not isinstance(field, str):
-        return lambda values: field
-    of_object, of_mapping = attrgetter(field), itemgetter(field)
-    either: Callable[[Any], Any] = lambda value: field_of(value, field)  # noqa: E731  # a value, as its two siblings
-
-    def choose(values: Sequence[Any]) -> Callable[[Any], Any]:
-        first, last = isinstance(values[0], dict), isinstance(values[-1], dict)
-        return either if first != last else of_mapping if first else of_object
-
-    return choose
+        return [field(value) for value in values]
+    return column_reader(field, isinstance(values[0], dict))(values)

@@ -2,78 +2,109 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
 from reactivex import Observable, abc
+from reactivex.disposable import Disposable
 from reactivex.internal import ArgumentOutOfRangeException
 
 from rxstreams.batch import Batch
 from rxstreams.errors import seconds
-from rxstreams.operators.arguments import check_count
+from rxstreams.operators.arguments import check_count, check_name, check_savable, check_scheduler
 from rxstreams.state.codec import TAGGED
-from rxstreams.stream import Node, Operation, Stream, operator
+from rxstreams.stream import LOST, Node, Operation, Stream, operator
+from rxstreams.watermarks import END, START
 
 __all__ = ["buffer_with_count", "buffer_with_time"]
 
-A = TypeVar("A")
+A = TypeVar("A", bound=Any)
 
 
 class Buffer(Node):
     """What both buffers share: the held records, an entry each in ``states`` by number, so that an epoch saves only changes.
 
-    ``states["seen"]`` is how many records have come, ``states["open"]`` the first record's number of each open buffer.
+    ``states["seen"]`` is how many records have come, ``states["open"]`` of each open list its first record's number and the
+    latest time in it, ``states["told"]`` a watermark that was passed on and would not be now.
     """
 
     codec = TAGGED
+    holds_time = True
+    fans_out = True
 
     def __init__(self) -> None:
         super().__init__()
-        self.held: dict[int, tuple[Any, int]] = {}
+        self.held: dict[int, Any] = {}
+        self.first = 0
+        self.mark = START
 
     def start(self) -> None:
         self.states.setdefault("seen", 0)
         self.states.setdefault("open", [])
-        self.held = {number: (entry[0], entry[1]) for number, entry in self.states.items() if isinstance(number, int)}
+        self.held = {number: value for number, value in self.states.items() if isinstance(number, int)}
+        self.first = min(self.held, default=self.states["seen"])
+        self.told = self.states.get("told", START)
 
     def put(self, state: str, value: Any) -> None:
         self.states[state] = value
         self.dirty.add(state)
 
-    def hold(self, number: int, value: Any, time: int) -> None:
+    def hold(self, number: int, value: Any) -> None:
         if self.host.durable:
-            self.states[number] = [value, time]
+            check_savable(self, value)
+            self.states[number] = value
             self.dirty.add(number)
-        self.held[number] = (value, time)
+        self.held[number] = value
 
-    def collect(self, first: int, after: int) -> tuple[list[Any], int]:
-        """The records from ``first`` up to ``after``, and the latest time of theirs."""
-        found = [self.held[number] for number in range(first, after) if number in self.held]
-        return [value for value, _ in found], max((time for _, time in found), default=self.host_time())
-
-    def host_time(self) -> int:
-        return int(self.host.now() * 1000) if self.host.wants_time else 0
+    def list_from(self, first: int, after: int) -> list[Any]:
+        return [self.held[number] for number in range(first, after)]
 
     def free(self, below: int) -> None:
-        for number in list(self.held):
-            if number >= below:
-                break  # numbers were held in order
-            del self.held[number]
-            if self.states.pop(number, None) is not None:
-                self.dirty.add(number)
+        for number in range(self.first, below):
+            if self.held.pop(number, LOST) is not LOST and self.host.durable:
+                del self.states[number]
+                self.dirty ^= {number}  # what was held after the last commit is in no saved state, so there is nothing to delete
+        self.first = below
 
-    def emit_open(self, *, empty: bool) -> None:
-        """Emit every open buffer, at the end of the input."""
-        lists = [self.collect(first, self.states["seen"]) for first in self.states["open"]]
-        kept = [part for part in lists if part[0] or empty]
-        self.put("open", [])
-        self.free(self.states["seen"])
+    def time_of(self, latest: int) -> int:
+        """The time of a list; of an empty one the clock's."""
+        return latest if latest > START or not self.host.wants_time else int(self.host.now() * 1000)
+
+    def watermark(self, mark: int, port: int) -> None:
+        """A list that is still open will have a time, and the watermark must not pass it."""
+        self.mark = mark
+        limit = min(mark, _least_time(self.states["open"]))
+        if limit >= self.told:
+            self.told = limit
+            if self.states.pop("told", None) is not None:
+                self.dirty.add("told")
+        elif self.states.get("told") != self.told:
+            self.put("told", self.told)  # a late record came; what was told already must be known after a restart
+        self.forward(self.told)
+
+    def end_with(self, *, empty: bool) -> None:
+        """Emit every open list, at the end of the input."""
+        after, opened = self.states["seen"], self.states["open"]
+        lists = [(self.list_from(first, after), self.time_of(latest)) for first, latest in opened]
+        kept = [(values, time) for values, time in lists if values or empty]
+        self.free(after)
+        self.dirty |= self.states.keys()
+        self.states.clear()
         if kept:
-            self.emit(self.host.fresh([values for values, _ in kept], [time for _, time in kept]))
+            b = self.host.fresh([values for values, _ in kept], [time for _, time in kept])
+            self.emit(b.marked(b.marks and [max(self.told, min(mark, _least_time(opened))) for mark in b.marks]))
+        self.finish()
 
 
-def buffer_with_count(count: int, skip: int | None = None, *, name: str | None = None) -> Callable[[Observable[A]], Stream[list[A]]]:
+def _least_time(opened: Sequence[Sequence[int]]) -> int:
+    """The least time that one of the open lists may yet get."""
+    return min((latest for _, latest in opened if latest > START), default=END)
+
+
+def buffer_with_count(
+    count: int, skip: int | None = None, *, name: str | None = None
+) -> Callable[[Observable[A]], Stream[list[A]]]:
     """Gather every ``count`` values into a list, beginning a new list every ``skip`` values (None: every ``count``).
 
         orders   -1--2--3-|
@@ -81,7 +112,7 @@ def buffer_with_count(count: int, skip: int | None = None, *, name: str | None =
         result   ----a----(b,|)      a=[1,2] b=[3]
 
     Shape: A → list[A], ``count`` long, the last ones shorter but not empty; with ``skip`` below ``count`` lists overlap,
-    above it values are left out. A list has the key of its last record, and the latest time of its records.
+    above it values are left out. A list has no key, and the latest time of its records, which holds the watermark back.
     Holds: the records of the open lists, at most ``count`` each; saved in a run.
     Ends: with its input, after the open lists; an error drops them.
 
@@ -95,9 +126,12 @@ def buffer_with_count(count: int, skip: int | None = None, *, name: str | None =
         raise ArgumentOutOfRangeException()
     check_count("buffer_with_count(count)", count, least=1)
     check_count("buffer_with_count(skip)", step, least=1)
+    check_name("buffer_with_count(name)", name)
     parameters = {"count": count, "skip": skip}
     make = lambda: BufferWithCount(count, step)  # noqa: E731  # a value among values
-    return operator(Operation("buffer_with_count", make, parameters, name, defines=("count", "skip"), stateful=True))
+    return operator(
+        Operation("buffer_with_count", make, parameters, name, defines=("count", "skip"), stateful=True, key="dropped")
+    )
 
 
 class BufferWithCount(Buffer):
@@ -106,28 +140,33 @@ class BufferWithCount(Buffer):
         self.count, self.skip = count, skip
 
     def batch(self, b: Batch, port: int) -> None:
-        seen, opened = self.states["seen"], list(self.states["open"])
-        times = b.times or [0] * len(b)
-        indices, lists, latest = [], [], []
+        seen, opened = self.states["seen"], [list(one) for one in self.states["open"]]
+        indices, lists, times, marks = [], [], [], []
         for i, value in enumerate(b.values):
             number = seen + i
+            if b.marks:
+                self.told = max(self.told, min(b.marks[i], _least_time(opened)))
             if number % self.skip == 0:
-                opened.append(number)
-            if opened:
-                self.hold(number, value, times[i])
-            if opened and number - opened[0] + 1 == self.count:
-                values, time = self.collect(opened.pop(0), number + 1)
+                opened.append([number, START])
+            if not opened:
+                continue
+            self.hold(number, value)
+            if b.times:
+                for one in opened:
+                    one[1] = max(one[1], b.times[i])
+            if number - opened[0][0] + 1 == self.count:
+                first, latest = opened.pop(0)
                 indices.append(i)
-                lists.append(values)
-                latest.append(time)
-                self.free(opened[0] if opened else number + 1)
+                lists.append(self.list_from(first, number + 1))
+                times.append(latest)
+                marks.append(self.told)
+                self.free(opened[0][0] if opened else number + 1)
         self.put("seen", seen + len(b))
         self.put("open", opened)
-        self.emit(b.at(indices, lists).timed(latest if b.times else None))
+        self.emit(b.at(indices, lists).keyed(None).timed(times if b.times else None).marked(marks if b.marks else None))
 
-    def end(self, port: int, at: int | None = None) -> None:
-        self.emit_open(empty=False)
-        self.finish()
+    def end(self, port: int, at: float | None = None) -> None:
+        self.end_with(empty=False)
 
 
 def buffer_with_time(
@@ -157,11 +196,13 @@ def buffer_with_time(
     """
     span = seconds("buffer_with_time(timespan)", timespan, allow_least=False)
     shift = seconds("buffer_with_time(timeshift)", timeshift) if timeshift else span
+    check_scheduler("buffer_with_time(scheduler)", scheduler)
+    check_name("buffer_with_time(name)", name)
     parameters = {"timespan": timespan, "timeshift": timeshift}
     make = lambda: BufferWithTime(span, shift, scheduler)  # noqa: E731  # a value among values
     defines = ("timespan", "timeshift")
     return operator(
-        Operation("buffer_with_time", make, parameters, name, defines=defines, stateful=True, depends_on="clock", keeps_key=False)
+        Operation("buffer_with_time", make, parameters, name, defines=defines, stateful=True, depends_on="clock", key="dropped")
     )
 
 
@@ -173,45 +214,61 @@ class BufferWithTime(Buffer):
     def __init__(self, span: float, shift: float, scheduler: Any) -> None:
         super().__init__()
         self.span, self.shift, self.scheduler = round(span * 1000), round(shift * 1000), scheduler
+        self.timer: abc.DisposableBase = Disposable()
 
     def start(self) -> None:
         super().start()
         now = self.host.now()
         if "next" not in self.states:
-            self.put("open", [0])
+            self.put("open", [[0, START]])
             self.put("next", [self.span, self.shift, now])
         closes, opens, begun = self.states["next"]
-        self.wait(begun + min(closes, opens) / 1000 - now)
+        due = min(closes, opens) / 1000
+        if begun + due < now:  # overdue after a restart: it comes out once, at once, and the rhythm goes on from now
+            begun = now - due
+            self.put("next", [closes, opens, begun])
+        self.wait(begun + due - now)
 
     def wait(self, delay: float) -> None:
-        self.host.later(max(0.0, delay), self.tick)
+        self.timer = self.host.later(max(0.0, delay), self.tick)
 
     def tick(self) -> None:
         closes, opens, begun = self.states["next"]
         opened, due = list(self.states["open"]), min(closes, opens)
         if opens == due:
-            opened.append(self.states["seen"])
+            opened.append([self.states["seen"], START])
             opens += self.shift
         part = None
         if closes == due:
-            part = self.collect(opened.pop(0), self.states["seen"])
+            first, latest = opened.pop(0)
+            part = self.list_from(first, self.states["seen"])
             closes += self.shift
-            self.free(opened[0] if opened else self.states["seen"])
+            self.free(opened[0][0] if opened else self.states["seen"])
         self.put("open", opened)
         self.put("next", [closes, opens, begun])
         late = self.host.now() - (begun + due / 1000)
         self.wait((min(closes, opens) - due) / 1000 - max(0.0, late))
         if part is not None:
-            self.emit(self.host.fresh((part[0],), (part[1],)))
+            b = self.host.fresh((part,), (self.time_of(latest),))
+            self.emit(b.marked(b.marks and [self.told]))
+            if self.host.wants_time:
+                self.watermark(self.mark, 0)
 
     def batch(self, b: Batch, port: int) -> None:
-        seen = self.states["seen"]
-        times = b.times or [0] * len(b)
-        if self.states["open"]:
+        seen, opened = self.states["seen"], [list(one) for one in self.states["open"]]
+        if opened:
             for i, value in enumerate(b.values):
-                self.hold(seen + i, value, times[i])
+                self.hold(seen + i, value)
+            if b.times:
+                for one in opened:
+                    one[1] = max(one[1], *b.times)
+            self.put("open", opened)
+        else:
+            self.first = seen + len(b)
         self.put("seen", seen + len(b))
 
-    def end(self, port: int, at: int | None = None) -> None:
-        self.emit_open(empty=True)
-        self.finish()
+    def end(self, port: int, at: float | None = None) -> None:
+        self.end_with(empty=True)
+
+    def close(self) -> None:
+        self.timer.dispose()

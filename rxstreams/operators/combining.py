@@ -10,13 +10,13 @@ from reactivex import Observable
 
 from rxstreams.batch import Batch
 from rxstreams.errors import ConfigError
-from rxstreams.operators.arguments import check_count
+from rxstreams.operators.arguments import check_count, check_savable
 from rxstreams.state.codec import TAGGED
 from rxstreams.stream import Node, Operation, Stream, operator
 
 __all__ = ["combine_latest", "merge"]
 
-A = TypeVar("A")
+A = TypeVar("A", bound=Any)
 B = TypeVar("B")
 C = TypeVar("C")
 D = TypeVar("D")
@@ -46,8 +46,14 @@ def merge(*sources: Observable[A], max_concurrent: int | None = None) -> Callabl
     if max_concurrent is not None:
         check_count("merge(max_concurrent)", max_concurrent, least=1)
         if sources:
-            raise ConfigError("merge: expected sources or max_concurrent, got both; max_concurrent merges the Observables that come as values")
-        return operator(Operation("merge", lambda: MergeLimited(max_concurrent), {"max_concurrent": max_concurrent}, depends_on="interleaving"))
+            raise ConfigError(
+                "merge: expected sources or max_concurrent, got both; max_concurrent merges the Observables that come as values"
+            )
+        return operator(
+            Operation(
+                "merge", lambda: MergeLimited(max_concurrent), {"max_concurrent": max_concurrent}, depends_on="interleaving"
+            )
+        )
     return operator(Operation("merge", lambda: Merge(1 + len(sources)), depends_on="interleaving"), *sources)
 
 
@@ -59,14 +65,15 @@ class Merge(Node):
         self.ports = ports
 
     def batch(self, b: Batch, port: int) -> None:
-        self.emit(b)
+        self.emit(b if self.host.keyed else b.keyed(None))
 
     def merged(self, b: Batch, ports: Sequence[int]) -> None:
-        self.emit(b)
+        self.batch(b, 0)
 
 
 class MergeLimited(Node):
     locked = True
+    fans_out = True
 
     def __init__(self, at_most: int) -> None:
         super().__init__()
@@ -84,7 +91,7 @@ class MergeLimited(Node):
             b = self.waiting.popleft()
             self.host.open(b.values[0], self, b)
 
-    def end(self, port: int, at: int | None = None) -> None:
+    def end(self, port: int, at: float | None = None) -> None:
         if port < 0:
             self.active -= 1
             self.next()
@@ -114,8 +121,8 @@ def combine_latest(*others: Observable[Any]) -> Callable[[Observable[Any]], Stre
                  [ combine_latest(rates) ]
         result   ----a--b-c--|       a=(1,5) b=(2,5) c=(2,6)
 
-    Shape: A, B, … → tuple; one for each value. The result depends on how the sources interleave; it has the key and time of
-    the value that made it.
+    Shape: A, B, … → tuple; one for each value. The result depends on how the sources interleave; it has the time of the value
+    that made it, and its key, if all sources have keys.
     Holds: the latest value of each source; saved in a run.
     Ends: when all sources have, or one has ended before its first value and the others have too; at the first error.
 
@@ -139,13 +146,21 @@ class CombineLatest(Node):
     def merged(self, b: Batch, ports: Sequence[int]) -> None:
         latest, n = self.states, self.ports
         indices, results = [], []
+        hopeless = None
         for i, port in enumerate(ports):
             latest[port] = b.values[i]
             if len(latest) == n:
                 indices.append(i)
                 results.append(tuple([latest[p] for p in range(n)]))
-        self.dirty.update(ports)
-        if results:
-            self.emit(b.at(indices, results))
-        elif len(self.done - {ports[-1]}) == n - 1:
-            self.finish()
+            elif self.done and len(self.done - {port}) == n - 1:
+                hopeless = i  # no other input can bring what is missing
+                break
+        changed = set(ports if hopeless is None else ports[: hopeless + 1])
+        self.dirty |= changed
+        for port in changed:
+            check_savable(self, latest[port])
+        if hopeless is not None:
+            self.finish(b.order[hopeless] if b.order else None)
+        elif results:
+            made = b.at(indices, results)
+            self.emit(made if self.host.keyed else made.keyed(None))

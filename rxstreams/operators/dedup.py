@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any, TypeVar
+from itertools import chain
+from typing import Any, TypeVar, overload
 
 from reactivex import Observable
 
 from rxstreams.batch import Batch
 from rxstreams.errors import Policy, check_policy
-from rxstreams.operators.arguments import check_function
+from rxstreams.operators.arguments import check_function, check_name
 from rxstreams.state.codec import TAGGED
 from rxstreams.stream import Node, Operation, Stream, operator
 
 __all__ = ["distinct"]
 
-A = TypeVar("A")
+A = TypeVar("A", bound=Any)
 
 
+@overload
 def distinct(
-    key_mapper: Callable[[A], Any] | None = None,
+    key_mapper: None = ...,
+    comparer: Callable[[Any, Any], Any] | None = ...,
+    *,
+    on_error: Policy | None = ...,
+    name: str | None = ...,
+) -> Callable[[Observable[A]], Stream[A]]: ...
+@overload
+def distinct(
+    key_mapper: Callable[[A], Any],
+    comparer: Callable[[Any, Any], Any] | None = ...,
+    *,
+    on_error: Policy | None = ...,
+    name: str | None = ...,
+) -> Callable[[Observable[A]], Stream[A]]: ...
+def distinct(
+    key_mapper: Callable[[Any], Any] | None = None,
     comparer: Callable[[Any, Any], Any] | None = None,
     *,
     on_error: Policy | None = None,
@@ -41,6 +58,7 @@ def distinct(
     check_function("distinct(key_mapper)", key_mapper, or_none=True)
     check_function("distinct(comparer)", comparer, or_none=True)
     check_policy("distinct", on_error, waits=False)
+    check_name("distinct(name)", name)
     parameters = {"key_mapper": key_mapper, "comparer": comparer}
     make = lambda: Distinct(key_mapper, comparer, on_error)  # noqa: E731  # a value among values
     return operator(Operation("distinct", make, parameters, name, stateful=True, sides=("errors",)))
@@ -72,9 +90,9 @@ class Distinct(Node):
     def is_new(self, key: Any) -> bool:
         if self.comparer is not None:
             return not any(self.comparer(other, key) for other in self.others)
-        if _hashable(key) and key in self.seen:
-            return False
-        return not any(other == key for other in self.others)
+        if not _hashable(key):
+            return not any(other == key for other in chain(self.seen, self.others))
+        return not (key in self.seen and key == key) and not any(other == key for other in self.others)  # NaN is not itself
 
     def admit(self, value: Any) -> bool:
         key = value if self.key_mapper is None else self.key_mapper(value)

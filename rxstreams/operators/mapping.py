@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from itertools import chain, repeat
 from typing import Any, TypeVar, overload
 
@@ -13,19 +13,21 @@ from reactivex.internal.utils import NotSet
 
 from rxstreams.batch import Batch
 from rxstreams.errors import ConfigError, GraphError, Policy, StateCodecError, check_policy
-from rxstreams.operators.arguments import check_count, check_function
+from rxstreams.operators.arguments import check_count, check_function, check_name
 from rxstreams.state.codec import TAGGED, dumps, loads, pack
 from rxstreams.stream import Node, Operation, Stream, operator
+from rxstreams.stream.loops import Loop
+from rxstreams.watermarks import START
 
 __all__ = ["filter", "flat_map", "map", "reduce", "scan", "take"]
 
-A = TypeVar("A")
+A = TypeVar("A", bound=Any)
 B = TypeVar("B")
 
+_UNSET: Any = NotSet
 
-def map(
-    mapper: Callable[[A], B] | None = None, *, on_error: Policy | None = None
-) -> Callable[[Observable[A]], Stream[B]]:
+
+def map(mapper: Callable[[A], B] | None = None, *, on_error: Policy | None = None) -> Callable[[Observable[A]], Stream[B]]:
     """Replace each value by ``mapper`` of it (None leaves it as it is).
 
         orders   -1--2--3-|
@@ -57,10 +59,12 @@ class Map(Node):
         results, b = self.each(self.mapper, b)
         self.emit(b.of(results))
 
+    def join(self, loop: Loop) -> bool:
+        loop.call(self.mapper)
+        return True
 
-def filter(
-    predicate: Callable[[A], Any], *, on_error: Policy | None = None
-) -> Callable[[Observable[A]], Stream[A]]:
+
+def filter(predicate: Callable[[A], Any], *, on_error: Policy | None = None) -> Callable[[Observable[A]], Stream[A]]:
     """Keep the values for which ``predicate`` is true.
 
         orders   -1--2--3--4-|
@@ -87,11 +91,13 @@ class Filter(Node):
         mask, b = self.each(self.predicate, b)
         self.emit(b.where(mask))
 
+    def join(self, loop: Loop) -> bool:
+        loop.lines.append(f"if not {loop.bind(self.predicate)}(value): continue")
+        return True
+
 
 @overload
-def flat_map(
-    mapper: Callable[[A], Observable[B]], *, on_error: Policy | None = ...
-) -> Callable[[Observable[A]], Stream[B]]: ...
+def flat_map(mapper: Callable[[A], Observable[B]], *, on_error: Policy | None = ...) -> Callable[[Observable[A]], Stream[B]]: ...
 @overload
 def flat_map(mapper: Callable[[A], Iterable[B]], *, on_error: Policy | None = ...) -> Callable[[Observable[A]], Stream[B]]: ...
 @overload
@@ -99,7 +105,7 @@ def flat_map(mapper: Observable[B], *, on_error: Policy | None = ...) -> Callabl
 def flat_map(mapper: Any, *, on_error: Policy | None = None) -> Callable[[Observable[Any]], Stream[Any]]:
     """Replace each value by all the values that ``mapper`` returns for it: an iterable, an Observable or a future.
 
-        orders   -1-----2----|
+        orders   -1-----2-----|
                  [ flat_map(lambda x: [x, x * 10]) ]
         result   -(a,b)-(c,d)-|      a=1 b=10 c=2 d=20
 
@@ -121,6 +127,7 @@ def flat_map(mapper: Any, *, on_error: Policy | None = None) -> Callable[[Observ
 
 class FlatMap(Node):
     locked = True
+    fans_out = True
 
     def __init__(self, mapper: Callable[[Any], Any], on_error: Policy | None) -> None:
         super().__init__()
@@ -138,7 +145,15 @@ class FlatMap(Node):
         found = self.mapper(value)
         if isinstance(found, list | tuple):
             return found
-        return _collect(found) if isinstance(found, Observable) else list(found)
+        if isinstance(found, Observable):
+            return _collect(found)
+        if isinstance(found, Awaitable):
+            if isinstance(found, Coroutine):
+                found.close()
+            raise GraphError(
+                "flat_map returned an awaitable; in a run nothing waits inside a commit. Wait in the source, or in to_callable"
+            )
+        return list(found)
 
     def subscribe_inner(self, b: Batch) -> None:
         found, b = self.each(self.mapper, b)
@@ -146,7 +161,7 @@ class FlatMap(Node):
             self.open += 1
             self.host.open(_observable(inner), self, b.cut(i, i + 1))
 
-    def end(self, port: int, at: int | None = None) -> None:
+    def end(self, port: int, at: float | None = None) -> None:
         if port < 0:
             self.open -= 1
         else:
@@ -174,14 +189,16 @@ def _collect(inner: Observable[Any]) -> list[Any]:
         values.append, ends.append, lambda: ends.append(None), scheduler=reactivex.scheduler.ImmediateScheduler.singleton()
     ).dispose()
     if not ends:
-        raise GraphError("flat_map returned an Observable that did not end at once; in a run only finite synchronous ones can be in a commit. Return an iterable")
+        raise GraphError(
+            "flat_map returned an Observable that did not end at once; in a run only finite synchronous ones can be in a commit. Return an iterable"
+        )
     if ends[0] is not None:
         raise ends[0]
     return values
 
 
 def scan(
-    accumulator: Callable[[B, A], B], seed: Any = NotSet, *, on_error: Policy | None = None, name: str | None = None
+    accumulator: Callable[[B, A], B], seed: B = _UNSET, *, on_error: Policy | None = None, name: str | None = None
 ) -> Callable[[Observable[A]], Stream[B]]:
     """Fold the values, and emit the fold so far for each; the first value stands for a missing ``seed``.
 
@@ -197,6 +214,7 @@ def scan(
     """
     check_function("scan(accumulator)", accumulator)
     check_policy("scan", on_error, waits=False)
+    check_name("scan(name)", name)
     parameters = {"accumulator": accumulator, "seed": None if seed is NotSet else seed}
     make = lambda: Scan(accumulator, seed, on_error)  # noqa: E731  # a value among values
     return operator(Operation("scan", make, parameters, name, stateful=True, sides=("errors",)))
@@ -246,7 +264,7 @@ class Scan(Node):
 
 
 def reduce(
-    accumulator: Callable[[B, A], B], seed: Any = NotSet, *, on_error: Policy | None = None, name: str | None = None
+    accumulator: Callable[[B, A], B], seed: B = _UNSET, *, on_error: Policy | None = None, name: str | None = None
 ) -> Callable[[Observable[A]], Stream[B]]:
     """Fold the values, and emit the fold when the input ends.
 
@@ -265,24 +283,31 @@ def reduce(
     """
     check_function("reduce(accumulator)", accumulator)
     check_policy("reduce", on_error, waits=False)
+    check_name("reduce(name)", name)
     parameters = {"accumulator": accumulator, "seed": None if seed is NotSet else seed}
     make = lambda: Reduce(accumulator, seed, on_error)  # noqa: E731  # a value among values
-    return operator(Operation("reduce", make, parameters, name, stateful=True, keeps_key=False, sides=("errors",)))
+    return operator(Operation("reduce", make, parameters, name, stateful=True, key="dropped", sides=("errors",)))
 
 
 class Reduce(Scan):
+    holds_time = True
+
     def batch(self, b: Batch, port: int) -> None:
         _, b = self.fold(b)
         if b.times:
             self.states["time"] = max(self.states.get("time", b.times[0]), *b.times)
             self.dirty.add("time")
 
-    def end(self, port: int, at: int | None = None) -> None:
+    def end(self, port: int, at: float | None = None) -> None:
         if None not in self.states and self.seed is NotSet:
             self.fail(SequenceContainsNoElementsError())
             return
-        self.emit(self.host.fresh((self.states.get(None, self.seed),), (self.states.get("time", 0),)))
+        b = self.host.fresh((self.states.get(None, self.seed),), (self.states.get("time", 0),))
+        self.emit(b.marked(b.marks and (START,)))
         self.finish()
+
+    def watermark(self, mark: int, port: int) -> None:
+        """The one result has the time of some record, so time stands still until it is out."""
 
 
 def take(count: int, *, name: str | None = None) -> Callable[[Observable[A]], Stream[A]]:
@@ -304,6 +329,7 @@ def take(count: int, *, name: str | None = None) -> Callable[[Observable[A]], St
     if isinstance(count, int) and count < 0:
         raise reactivex.internal.ArgumentOutOfRangeException()
     check_count("take(count)", count, least=0)
+    check_name("take(name)", name)
     build = operator(Operation("take", lambda: Take(count), {"count": count}, name, defines=("count",), stateful=True))
     return build if count else lambda source: build(reactivex.empty())
 

@@ -6,44 +6,41 @@ import asyncio
 import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass
-from itertools import repeat
-from typing import Any, TypeVar
+from functools import partial
+from itertools import count
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from reactivex import Observable
 
 from rxstreams.batch import Batch
 from rxstreams.errors import ConfigError, EncodeError, GraphError, Policy, Retry, SinkError, check_policy
-from rxstreams.operators.arguments import check_count, getter
+from rxstreams.operators.arguments import check_count, check_function, check_name, check_savable, getter, is_async
 from rxstreams.state.codec import TAGGED
 from rxstreams.state.keys import original, topic_key
-from rxstreams.stream import LOST, Node, Operation, Stream, operator
+from rxstreams.stream import LOST, Node, Operation, Pace, Stream, attached, operator
 from rxstreams.watermarks import to_millis
 
 __all__ = ["CallableSink", "TopicSink", "ViewSink", "to_callable", "to_topic", "to_view"]
 
-A = TypeVar("A")
+A = TypeVar("A", bound=Any)
 
 
-@dataclass(frozen=True, slots=True)
-class TopicSink:
+class TopicSink(msgspec.Struct, frozen=True):
     """What a run must know of ``to_topic``."""
 
     topic: str
     partitions: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class ViewSink:
+class ViewSink(msgspec.Struct, frozen=True):
     """What a run must know of ``to_view``."""
 
     view: str
     publish: bool
 
 
-@dataclass(frozen=True, slots=True)
-class CallableSink:
+class CallableSink(msgspec.Struct, frozen=True):
     """What a run must know of ``to_callable``."""
 
     title: str
@@ -52,10 +49,10 @@ class CallableSink:
 def to_topic(
     name: str,
     *,
-    key: str | Callable[[A], Any] | None = None,
-    timestamp: str | Callable[[A], Any] | None = None,
-    headers: Callable[[A], Mapping[str, bytes] | Iterable[tuple[str, bytes]]] | None = None,
-    encode: Callable[[A], bytes | None] | None = None,
+    key: str | Callable[[Any], Any] | None = None,
+    timestamp: str | Callable[[Any], Any] | None = None,
+    headers: Callable[[Any], Mapping[str, bytes] | Iterable[tuple[str, bytes]]] | None = None,
+    encode: Callable[[Any], bytes | None] | None = None,
     partitions: int | None = None,
     on_error: Policy | None = None,
 ) -> Callable[[Observable[A]], Stream[A]]:
@@ -76,12 +73,14 @@ def to_topic(
         partitions: How many partitions a new topic gets.
         on_error: What happens to a value that cannot be encoded; None is the run's policy.
     """
-    if not isinstance(name, str) or not name:
-        raise ConfigError(f"to_topic(name): expected a topic's name, got {name!r}")
+    check_name("to_topic(name)", name, or_none=False)
     if partitions is not None:
         check_count("to_topic(partitions)", partitions, least=1)
+    check_function("to_topic(headers)", headers, or_none=True)
+    check_function("to_topic(encode)", encode, or_none=True)
     check_policy("to_topic", on_error, waits=False)
-    make = lambda: ToTopic(name, _recorder(key, timestamp, headers, encode), on_error)  # noqa: E731  # a value among values
+    record = _recorder(key, timestamp, headers, encode)
+    make = lambda: ToTopic(name, record, on_error)  # noqa: E731  # a value among values
     return operator(Operation("to_topic", make, {"name": name}, ends=TopicSink(name, partitions), sides=("errors",)))
 
 
@@ -123,15 +122,17 @@ class ToTopic(Node):
         _needs_run(self, "to_topic")
 
     def batch(self, b: Batch, port: int) -> None:
-        nothing = repeat(None, len(b))
-        records, b = self.each(self.record, b, list(b.keys or nothing), list(b.times or nothing))
-        self.host.write(self.topic, records)  # type: ignore[attr-defined]  # a run's host
+        nothing = [None] * len(b)
+        records, b = self.each(self.record, b, b.keys or nothing, b.times or nothing)
+        self.host.write(self.topic, records, b.order)  # type: ignore[attr-defined]  # a run's host
         self.emit(b)
 
 
 def _needs_run(node: Node, kind: str) -> None:
     if not node.host.durable:
-        raise GraphError(f"{kind} writes in a run only: pass the stream to rxstreams.run, or subscribe to the stream before {kind}")
+        raise GraphError(
+            f"{kind} writes in a run only: pass the stream to rxstreams.run, or subscribe to the stream before {kind}"
+        )
 
 
 def to_view(name: str, *, publish: bool = False) -> Callable[[Observable[A]], Stream[A]]:
@@ -146,8 +147,9 @@ def to_view(name: str, *, publish: bool = False) -> Callable[[Observable[A]], St
         publish: Also keep it as a table in the broker, one record per changed key and commit, so that
             ``rxstreams.view(app, name)`` reads it from any process.
     """
-    if not isinstance(name, str) or not name:
-        raise ConfigError(f"to_view(name): expected a view's name, got {name!r}")
+    check_name("to_view(name)", name, or_none=False)
+    if not isinstance(publish, bool):
+        raise ConfigError(f"to_view(publish): expected True or False, got {publish!r}")
     return operator(Operation("to_view", ToView, {"name": name}, f"view:{name}", stateful=True, ends=ViewSink(name, publish)))
 
 
@@ -157,15 +159,16 @@ class ToView(Node):
     def __init__(self) -> None:
         super().__init__()
         self.changed: dict[Hashable, Any] = {}
+        self.savable: set[type] = set()
 
     def start(self) -> None:
         _needs_run(self, "to_view")
 
     def batch(self, b: Batch, port: int) -> None:
-        if b.keys is None:
-            latest = {None: b.values[-1]}
-        else:
-            latest = dict(zip(b.keys, b.values, strict=True))
+        latest: dict[Hashable, Any] = {None: b.values[-1]} if b.keys is None else dict(zip(b.keys, b.values, strict=True))
+        if type(b.values[-1]) not in self.savable:  # a look at one, as the values of a stream are of a kind
+            check_savable(self, b.values[-1])
+            self.savable.add(type(b.values[-1]))
         self.states.update(latest)
         self.dirty.update(latest)
         self.changed.update(latest)
@@ -195,10 +198,17 @@ def to_callable(
     if not callable(function):
         raise ConfigError(f"to_callable(function): expected a function or a coroutine function, got {function!r}")
     check_count("to_callable(capacity)", capacity, least=1)
-    waits = inspect.iscoroutinefunction(function)
+    check_name("to_callable(name)", name)
+    if inspect.isasyncgenfunction(function):
+        raise ConfigError(
+            f"to_callable(function): {function!r} is an async generator, which a call only begins; make it a coroutine function"
+        )
+    waits = is_async(function)
     check_policy("to_callable", on_error, waits=waits)
     ends = CallableSink(f"to_callable({getattr(function, '__name__', 'function')})")
-    make: Callable[[], Node] = (lambda: Awaiting(function, capacity, on_error)) if waits else (lambda: Calling(function, on_error))
+    make: Callable[[], Node] = (
+        (lambda: Awaiting(function, capacity, on_error)) if waits else (lambda: Calling(function, on_error))
+    )
     parameters = {"function": function}
     return operator(Operation("to_callable", make, parameters, name, stateful=waits, ends=ends, sides=("errors",)))
 
@@ -215,6 +225,16 @@ class Calling(Node):
         self.emit(b)
 
 
+class Waiting(NamedTuple):
+    """A value whose call has not been made."""
+
+    number: int
+    value: Any
+    record: Batch | None
+    """None after a restart: then the value is all that is known of it."""
+    origin: Any
+
+
 class Awaiting(Node):
     """A bounded edge: values wait here, an entry each in ``states``, and one task calls for them in order."""
 
@@ -224,75 +244,109 @@ class Awaiting(Node):
     def __init__(self, function: Callable[[Any], Awaitable[Any]], capacity: int, on_error: Policy | None) -> None:
         super().__init__()
         self.function, self.capacity, self.on_error = function, capacity, on_error
-        self.waiting: deque[tuple[int, Any, Batch | None]] = deque()
+        self.waiting: deque[Waiting] = deque()
         self.next = 0
         self.task: asyncio.Task[None] | None = None
-        self.ended: tuple[int | None] | None = None
+        self.ended = False
+        self.emptied = asyncio.Event()
 
     def start(self) -> None:
+        try:
+            self.loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise GraphError(
+                "to_callable with a coroutine function needs a running asyncio loop: subscribe inside a coroutine"
+            ) from None
         for number in sorted(self.states):
-            self.waiting.append((number, self.states[number], None))
+            self.waiting.append(Waiting(number, self.states[number], None, None))
             self.next = number + 1
-        if self.waiting:
-            self.work()
+        self.work()
 
     def room(self) -> int:
         """How many more values may come."""
         return self.capacity - len(self.waiting)
 
+    def paced(self, beyond: Pace | None) -> Pace | None:
+        return Gate(self, beyond)
+
     def batch(self, b: Batch, port: int) -> None:
         for i, value in enumerate(b.values):
             if self.host.durable:
-                TAGGED.check(value)
+                check_savable(self, value)
                 self.states[self.next] = value
                 self.dirty.add(self.next)
-            self.waiting.append((self.next, value, b.cut(i, i + 1)))
+            self.waiting.append(Waiting(self.next, value, b.cut(i, i + 1), self.host.origin()))
             self.next += 1
+        self.emptied.clear()
         self.work()
         self.emit(b)
 
     def work(self) -> None:
-        if self.task is None or self.task.done():
-            self.task = asyncio.get_running_loop().create_task(self.call_all())
-            self.task.add_done_callback(self.report)
+        if self.waiting and (self.task is None or self.task.done()):
+            self.task = self.loop.create_task(self.call_all())
 
     async def call_all(self) -> None:
+        attached.set(None)  # the task has the context of the push that started it; what the function subscribes to is its own
         while self.waiting:
-            number, value, b = self.waiting[0]
-            await self.call(value, b)
-            self.waiting.popleft()
-            if self.states.pop(number, LOST) is not LOST:
-                self.dirty.add(number)
-            self.host.made_room()  # type: ignore[attr-defined]  # both hosts have it
-        if self.ended:
-            self.finish(*self.ended)
+            one = self.waiting[0]
+            error, attempts = await self.call(one.value)
+            concluded = self.loop.create_future()
+            self.host.post(partial(self.conclude, one, error, attempts, concluded), one.origin)
+            await concluded
 
-    async def call(self, value: Any, b: Batch | None) -> None:
-        delay, attempts = self.backoff()
-        for attempt in range(1, attempts + 1):
+    async def call(self, value: Any) -> tuple[Exception | None, int]:
+        """The error of the last attempt, if that failed too, and the number of attempts."""
+        policy = self.host.policy
+        retry = policy if isinstance(policy, Retry) else None
+        for attempt in count(1):
             try:
                 await self.function(value)
-                return
+                break
             except Exception as error:
-                if attempt == attempts:
-                    self.host.failed(error, b or Batch((value,)), 0, None, attempts=attempt)  # type: ignore[call-arg]  # ditto
-                    return
-                await asyncio.sleep(delay * 2 ** (attempt - 1))
+                if retry is None or attempt > retry.times:
+                    return error, attempt
+                await asyncio.sleep((retry.backoff or 0.0) * 2 ** (attempt - 1))
+        return None, attempt
 
-    def backoff(self) -> tuple[float, int]:
-        policy = self.host.policy  # type: ignore[attr-defined]  # both hosts have it
-        return (policy.backoff or 0.0, policy.times + 1) if isinstance(policy, Retry) else (0.0, 1)
+    def conclude(self, one: Waiting, error: Exception | None, attempts: int, concluded: asyncio.Future[None]) -> None:
+        """A call was made: its record does not wait any more, in memory and in the next commit."""
+        if error is not None:
+            self.host.failed(error, one.record or Batch((one.value,)), 0, None, attempts=attempts)
+        self.waiting.popleft()
+        if self.states.pop(one.number, LOST) is not LOST:
+            self.dirty ^= {one.number}  # what came after the last commit is in no saved state, so there is nothing to delete
+        if not concluded.done():
+            concluded.set_result(None)
+        self.emptied.set()
+        self.host.made_room()
+        if self.ended and not self.waiting:
+            self.finish()
 
-    def report(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None:
-            self.fail(task.exception())  # type: ignore[arg-type]  # call_all lets Exceptions through only
-
-    def end(self, port: int, at: int | None = None) -> None:
-        if self.waiting:
-            self.ended = (None,)
-        else:
+    def end(self, port: int, at: float | None = None) -> None:
+        self.ended = True
+        if not self.waiting:
             self.finish(at)
 
     def close(self) -> None:
         if self.task is not None:
             self.task.cancel()
+
+
+class Gate:
+    """In a subscription: what a source heeds before it emits on."""
+
+    def __init__(self, edge: Awaiting, beyond: Pace | None) -> None:
+        self.edge, self.beyond = edge, beyond
+
+    @property
+    def full(self) -> bool:
+        """Whether there is no room, here or further down."""
+        return self.edge.room() <= 0 or (self.beyond is not None and self.beyond.full)
+
+    async def room(self) -> None:
+        """Return when there is room again."""
+        while self.full:
+            if self.edge.room() > 0 and self.beyond is not None:
+                await self.beyond.room()
+            else:
+                await self.edge.emptied.wait()

@@ -55,7 +55,9 @@ class Failure:
             "rxs.attempts": str(self.attempts),
         }
         headers = tuple((name, text.encode()) for name, text in told.items())
-        return Record(self.original if self.original is not None else _bytes(self.value), self.key, None, (*self.headers, *headers))
+        return Record(
+            self.original if self.original is not None else _bytes(self.value), self.key, None, (*self.headers, *headers)
+        )
 
 
 def _bytes(value: Any) -> bytes:
@@ -76,7 +78,8 @@ def explain(vertex: Vertex, error: Exception, batch: Batch, index: int, attempts
     headers: tuple[Header, ...] = ()
     if pushed is not None:
         name, chunk = pushed
-        if at is not None and at < len(chunk.values):
+        if at is not None and at % 1 < 0.5 and at < len(chunk.values):  # at a half and beyond is what a timer made
+            at = int(at)
             source = (name, chunk.partition, chunk.offsets[at])
             raw = chunk.values[at]
             original = raw if isinstance(raw, bytes) else None
@@ -85,7 +88,9 @@ def explain(vertex: Vertex, error: Exception, batch: Batch, index: int, attempts
     problem = f"{type(error).__name__}: {error}; {_where(pushed, source)}, value {_brief(value)}{f', after {attempts} attempts' if attempts > 1 else ''}"
     if isinstance(error, RecordError):
         return Failure(vertex.title, error, value, attempts, source, original, key, headers)
-    return Failure(vertex.title, vertex.node.error_type(vertex.title, problem, error), value, attempts, source, original, key, headers)
+    return Failure(
+        vertex.title, vertex.node.error_type(vertex.title, problem, error), value, attempts, source, original, key, headers
+    )
 
 
 def _where(pushed: Any, source: tuple[str, int, int] | None) -> str:

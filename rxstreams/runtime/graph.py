@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import repeat
+from math import floor
 from typing import Any
 
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
+from rxstreams.batch import Batch
 from rxstreams.brokers.contract import Record
 from rxstreams.errors import DeadLetter, GraphError, Policy, Skip, Stop
 from rxstreams.feeds.source import Chunk, Source
-from rxstreams.operators.sinks import ViewSink
+from rxstreams.operators.sinks import Awaiting, TopicSink, ViewSink
 from rxstreams.runtime.failures import Failure
+from rxstreams.runtime.fusion import fuse
 from rxstreams.runtime.naming import name_vertices
 from rxstreams.runtime.opaque import Opaque
 from rxstreams.runtime.scheduling import RunScheduler
-from rxstreams.runtime.vertices import Vertex
-from rxstreams.stream import Outlet, Stream, attached
+from rxstreams.runtime.vertices import LAST, MOST_LEVELS, Vertex
+from rxstreams.stream import Moment, Outlet, Stream, attached
 from rxstreams.stream.blueprint import SideOf
+from rxstreams.watermarks import START
 
 __all__ = ["Graph"]
 
@@ -52,7 +60,11 @@ class Graph:
         self._making: list[Vertex] = []
         self.posted: deque[Callable[[], None]] = deque()
         self.outputs: dict[str, list[Record]] = {}
+        self.outgoing: dict[str, list[tuple[Sequence[float] | None, Sequence[tuple[Any, ...]]]]] = {}
         self.pushed: tuple[str, Chunk] | None = None
+        self.timeline: Batch | None = None
+        self.instant: float | None = None
+        self.fatal: Exception | None = None
         self.thread = threading.get_ident()
         self.woken: Callable[[], None] = lambda: None
         self.open = True
@@ -104,7 +116,7 @@ class Graph:
         self._making.append(vertex)
         try:
             node.subscription = SingleAssignmentDisposable()
-            node.subscription.disposable = foreign.subscribe(node.on_next, node.on_error, node.on_completed, scheduler=self.scheduler)
+            node.subscription.disposable = foreign.subscribe(node.take, node.take_error, node.take_end, scheduler=self.scheduler)
         finally:
             self._making.pop()
         self.vertices.append(vertex)
@@ -127,21 +139,57 @@ class Graph:
 
     def _finish_making(self) -> None:
         name_vertices(self.vertices)
-        asks = any(v.policy_asks_for_order for v in self.vertices) or isinstance(self.policy, Skip | DeadLetter)
-        self.numbered = asks or not isinstance(self.policy, Stop) or any(map(_meets_itself, self.vertices))
+        asks = any(v.policy_asks_for_order or v.node.has_timers for v in self.vertices)
+        shared = _share_a_topic(self.vertices)
+        self.numbered = asks or shared or not isinstance(self.policy, Stop) or any(map(_meets_itself, self.vertices))
         for vertex in reversed(self.vertices):
             targets = [*(target for target, _ in vertex.edges), *vertex.sides.values()]
             node = vertex.node
             vertex.fan_in = node.ports > 1
             vertex.wants_time = node.needs_time or (node.passes_time and any(target.wants_time for target in targets))
             vertex.wants_latest = bool(targets) and all(_is_last_view(target) for target in targets)
+        self.timed = any(vertex.node.has_timers for vertex in self.vertices)
+        self.one_by_one = self._find_clocks()
+        self._find_siblings()
         for vertex in self.vertices:
             vertex.wire()
         self.fan_ins = [vertex for vertex in self.vertices if vertex.fan_in]
         self.sources = [vertex for vertex in self.vertices if isinstance(vertex.node, Source)]
         self.stateful = [v for v in self.vertices if v.stream is not None and v.stream.operation.stateful]
         self.leaves = [vertex for vertex in self.vertices if not vertex.edges]
-        self.edges_with_room = [vertex.node.room for vertex in self.vertices if hasattr(vertex.node, "room")]
+        fuse(self)
+        edges = [vertex for vertex in self.vertices if isinstance(vertex.node, Awaiting)]
+        self.edges_with_room = [vertex.node.room for vertex in edges if isinstance(vertex.node, Awaiting)]
+        self.crowded = any(above.node.fans_out or _meets_itself(above) for vertex in edges for above in _above(vertex) - {vertex})
+
+    def _find_clocks(self) -> bool:
+        """Find the fan-ins whose inputs have one time, that of one source; tell whether only pushes of one keep time exact."""
+        clocks: dict[Vertex, set[Vertex]] = {}
+        held: dict[Vertex, bool] = {}
+        exact = True
+        for vertex in self.vertices:
+            own = not vertex.inputs or isinstance(vertex.node, Opaque)
+            clocks[vertex] = {vertex} if own else set().union(*(clocks[source] for source in vertex.inputs))
+            behind = any(held[source] for source in vertex.inputs)
+            held[vertex] = behind or vertex.node.holds_time
+            vertex.one_clock = len(clocks[vertex]) == 1 and not behind
+            if vertex.fan_in and vertex.wants_time and not vertex.one_clock and _meets_itself(vertex):
+                exact = False
+        return not exact
+
+    def _find_siblings(self) -> None:
+        """Find where branches begin whose records have brothers and sisters, and whose timers come after whose."""
+        levels: dict[Vertex, int] = {}
+        many: dict[Vertex, bool] = {}
+        timed: dict[Vertex, int] = {}
+        for vertex in self.vertices:
+            above = vertex.inputs
+            many[vertex] = vertex.node.fans_out or _meets_itself(vertex) or any(many[source] for source in above)
+            splits = self.numbered and many[vertex] and len(vertex.edges) > 1
+            levels[vertex] = max((levels[source] for source in above), default=0) + splits
+            vertex.sibling_level = levels[vertex] if splits and levels[vertex] <= MOST_LEVELS else 0
+            timed[vertex] = max((timed[source] for source in above), default=0) + vertex.node.has_timers
+            vertex.timers_after = 1 - 0.5 ** min(timed[vertex], 3)
 
     # Working it.
 
@@ -149,43 +197,77 @@ class Graph:
         """Begin, with states restored; what had ended before a restart is ended."""
         over = set(closed)
         for vertex in self.vertices:
-            if vertex.identity in over and not vertex.closed:
-                vertex.close_silently()
-        for vertex in self.vertices:
-            if not vertex.closed:
-                vertex.node.start()
+            vertex.resume(over)
         self.settle()
 
     def push(self, source: Vertex, chunk: Chunk) -> None:
         """Put a chunk's records through the graph."""
+        most = 1 if self.one_by_one else LAST - 1
+        if len(chunk.values) > most:
+            for start in range(0, len(chunk.values), most):
+                self.push(source, chunk.cut(start, start + most))
+            return
         assert isinstance(source.node, Source)
         self.pushed = (source.identity, chunk)
-        source.node.push(chunk, numbered=self.numbered)
-        self.settle()
-        self.pushed = None
+        try:
+            self._carry_out(partial(source.node.push, chunk, numbered=self.numbered))
+        finally:
+            self.pushed = self.timeline = None
 
     def finish_source(self, source: Vertex) -> None:
         """A source has ended."""
-        source.finish()
-        self.settle()
+        self._carry_out(source.finish)
 
     def cut(self) -> None:
         """Let the nodes emit what they held back for the commit."""
         for vertex in self.vertices:
-            if not vertex.closed or vertex.wants_latest:
-                vertex.node.cut()
-        self.settle()
+            if not vertex.closed:
+                self._carry_out(vertex.node.cut)
+
+    def run_posted(self) -> None:
+        """Carry out what timers, foreign operators and other threads have asked for, each on its own."""
+        while self.posted:
+            self._carry_out(self.posted.popleft())
+
+    def _carry_out(self, action: Callable[[], None]) -> None:
+        """Do something that may emit; whoever subscribes to a Stream meanwhile is told that it is too late."""
+        token = attached.set(self)
+        try:
+            action()
+            self.settle()
+        finally:
+            attached.reset(token)
 
     def settle(self) -> None:
         """Empty every inbox, in topological order; feedback through foreign operators may fill one again."""
         while any([vertex.drain() for vertex in self.fan_ins if vertex.inbox]):
             pass
+        if self.outgoing:
+            self._send()
 
-    def run_posted(self) -> None:
-        """Carry out what timers, foreign operators and other threads have asked for, each on its own."""
-        while self.posted:
-            self.posted.popleft()()
-            self.settle()
+    # The place of what no single record made, among the records of a push; it is the same however the input is cut. What is made
+    # while an input ends has the place of the record after which it ends, what a timer makes stands between two records.
+
+    @contextmanager
+    def at(self, instant: float | None) -> Iterator[None]:
+        """While this lasts, an input ends after the record with this order number."""
+        outer, self.instant = self.instant, instant
+        try:
+            yield
+        finally:
+            self.instant = outer
+
+    def moment(self, time: int, mark: int, timers_after: float = 0.5) -> Moment:
+        """When in this push time came to ``time``: between which records, or at the end of an input."""
+        marks, order = (self.timeline.marks, self.timeline.order) if self.timeline is not None else (None, None)
+        if not marks or not order:
+            return Moment(LAST if self.instant is None else self.instant, START, mark)
+        after = max(1, bisect_left(marks, time))
+        if self.instant is not None and order[after - 1] >= floor(self.instant):
+            record = max(1, bisect_right(order, floor(self.instant)))
+            return Moment(self.instant, marks[record - 1], mark)
+        reached = marks[after] if after < len(marks) else mark
+        return Moment(order[after - 1] + timers_after, min(marks[after - 1], mark), min(reached, mark))
 
     def post(self, action: Callable[[], None]) -> None:
         """Have ``action`` carried out between two pushes; from any thread."""
@@ -203,17 +285,28 @@ class Graph:
         handle = self.timer(seconds, lambda: self.post(action))
         return Disposable(handle.cancel)
 
-    def write(self, topic: str, records: Iterable[tuple[Any, ...]]) -> None:
+    def write(self, topic: str, records: Sequence[tuple[Any, ...]], order: Sequence[float] | None = None) -> None:
         """Append records, given as (value, key, timestamp, headers), to a topic in this epoch's commit."""
-        self.outputs.setdefault(topic, []).extend(map(Record._make, records))
+        self.outgoing.setdefault(topic, []).append((order, records))
+
+    def _send(self) -> None:
+        """What a push wrote: of several vertices that write to one topic, in the order of the source's records."""
+        outgoing, self.outgoing = self.outgoing, {}
+        for topic, parts in outgoing.items():
+            records = [record for _, part in parts for record in part]
+            if len(parts) > 1 and self.numbered:
+                places = [place for order, part in parts for place in (order or repeat(LAST, len(part)))]
+                records = [records[i] for i in sorted(range(len(places)), key=places.__getitem__)]  # ties: in the vertices' order
+            self.outputs.setdefault(topic, []).extend(map(Record._make, records))
 
     def in_loop(self) -> bool:
         """Whether this is the run's thread."""
         return threading.get_ident() == self.thread
 
     def room(self) -> int:
-        """How many records may be pushed now."""
-        return min((room() for room in self.edges_with_room), default=1 << 30)
+        """How many records may be pushed now; one, if it may come to an edge as many."""
+        room = min((room() for room in self.edges_with_room), default=1 << 30)
+        return min(room, 1) if self.crowded else room
 
     @property
     def complete(self) -> bool:
@@ -229,6 +322,13 @@ class Graph:
 
 def _is_last_view(vertex: Vertex) -> bool:
     return vertex.stream is not None and isinstance(vertex.stream.operation.ends, ViewSink) and not vertex.edges
+
+
+def _share_a_topic(vertices: Iterable[Vertex]) -> bool:
+    """Whether two sinks write to one topic, where their records then stand in the source's order."""
+    ends = [vertex.stream.operation.ends for vertex in vertices if vertex.stream is not None]
+    topics = [end.topic for end in ends if isinstance(end, TopicSink)]
+    return len(set(topics)) < len(topics)
 
 
 def _meets_itself(vertex: Vertex) -> bool:

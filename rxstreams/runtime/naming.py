@@ -37,7 +37,9 @@ def name_vertices(vertices: Iterable[Vertex]) -> None:
         operation = vertex.stream.operation
         seen[paths[vertex]] += 1
         if operation.name and seen[paths[vertex]] > 1:
-            raise ConfigError(f"two operators are named {operation.name!r}; a name is where state is saved, so each needs its own")
+            raise ConfigError(
+                f"two operators are named {operation.name!r}; a name is where state is saved, so each needs its own"
+            )
         ordinal = seen[paths[vertex]]
         vertex.identity = paths[vertex] if ordinal == 1 else f"{paths[vertex]}#{ordinal}"
         vertex.fingerprint = _fingerprint(vertex)

@@ -31,6 +31,8 @@ class Opaque(Node):
         self.subscription: DisposableBase = Disposable()
         self.current: int | None = None
         self.made: list[tuple[int, Any]] = []
+        self.over = False
+        self.error: Exception | None = None
         self.clock = START
         self.vertex: Vertex
 
@@ -40,6 +42,10 @@ class Opaque(Node):
         self.ports += 1
         return self.ports - 1
 
+    def start(self) -> None:
+        for port in self.done:
+            self.vertex.graph.post(self.outlets[port].on_completed)
+
     # From the run into the foreign operators.
 
     def batch(self, b: Batch, port: int) -> None:
@@ -47,31 +53,59 @@ class Opaque(Node):
         for i, value in enumerate(b.values):
             self.current = i
             outlet.on_next(value)
+            if self.over:
+                break
+        made = self.taken()
+        if made:
+            self.send(b.at([i for i, _ in made], [value for _, value in made]))
+        if self.over:
+            self.stop(b.order[i] if b.order else None)
+
+    def end(self, port: int, at: float | None = None) -> None:
+        self.current = 0
+        self.outlets[port].on_completed()
+        made = self.taken()
+        if made:
+            self.send(self.host.fresh([value for _, value in made], [0] * len(made)))
+        if self.over:
+            self.stop()
+
+    def taken(self) -> list[tuple[int, Any]]:
+        """What came out while records went in, and the index of the record that made it."""
         self.current = None
         made, self.made = self.made, []
-        if made:
-            indices = [i for i, _ in made]
-            self.send(b.at(indices, [value for _, value in made]))
+        return made
 
-    def end(self, port: int, at: int | None = None) -> None:
-        self.outlets[port].on_completed()
+    def stop(self, at: float | None = None) -> None:
+        """The foreign operators have ended, or failed."""
+        if self.error is not None:
+            self.fail(self.error)
+        self.finish(at)
 
     def watermark(self, mark: int, port: int) -> None:
         """Time does not pass through what is opaque."""
 
     # From the foreign operators into the run.
 
-    def on_next(self, value: Any) -> None:
-        if self.current is not None and self.vertex.graph.in_loop():
-            self.made.append((self.current, value))
+    def take(self, value: Any) -> None:
+        if self.at_work():
+            self.made.append((self.current or 0, value))
         else:
             self.vertex.graph.post(lambda: self.send(self.host.fresh((value,), (0,))))
 
-    def on_error(self, error: Exception) -> None:
-        self.vertex.graph.post(lambda: self.fail(error))
+    def take_error(self, error: Exception) -> None:
+        self.error = error
+        self.take_end()
 
-    def on_completed(self) -> None:
-        self.vertex.graph.post(lambda: self.finish())
+    def take_end(self) -> None:
+        if self.at_work():
+            self.over = True
+        else:
+            self.vertex.graph.post(self.stop)
+
+    def at_work(self) -> bool:
+        """Whether a record is going in, on this very thread."""
+        return self.current is not None and self.vertex.graph.in_loop()
 
     def send(self, b: Batch) -> None:
         """Pass results on without keys, stamped by the clock where time is read."""

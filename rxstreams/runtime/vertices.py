@@ -3,36 +3,53 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase
 
 from rxstreams.batch import Batch, concat
-from rxstreams.errors import DeadLetter, GraphError, Policy, Retry, RxStreamsError, Skip, Stop
+from rxstreams.errors import DeadLetter, GraphError, Policy, Retry, RxStreamsError, Skip, StateCodecError, Stop
 from rxstreams.runtime.failures import Failure, explain
-from rxstreams.stream import LOST, Node, Stream
+from rxstreams.stream import LOST, Moment, Node, Stream
+from rxstreams.stream.node import Pace
+from rxstreams.watermarks import END
 
 if TYPE_CHECKING:
     from rxstreams.runtime.graph import Graph
 
 __all__ = ["LAST", "End", "Mark", "Vertex"]
 
-LAST = 2**62
-"""The order number of what comes after every record of its push."""
+# Order numbers are floats, 53 bits: 13 for the record's place in its push; 4 for what comes between two records, the timers of one
+# operator after those of another; and three times 12 for the records that one record made, numbered apart where they go different
+# ways and may meet again. What is beyond that shares a number, and comes in the order of the inputs.
+LAST = 2**13
+"""The order number of what comes after every record of its push; a push has fewer records."""
+SIBLINGS = 2.0**12
+"""A record's brothers and sisters are so small a part of a number apart."""
+MOST_SIBLINGS = 255
+MOST_LEVELS = 3
 
 
 class End(NamedTuple):
     """News for an inbox: the input has ended, after the record with order number ``at`` (None: after all)."""
 
-    at: int | None
+    at: float | None
 
 
 class Mark(NamedTuple):
     """News for an inbox: time has come as far as this."""
 
     watermark: int
+
+
+def _siblings_apart(order: Sequence[float], unit: float) -> Iterator[float]:
+    last, n = -1.0, 0.0
+    for number in order:
+        n = min(n + 1, MOST_SIBLINGS) if number == last else 0.0
+        last = number
+        yield number + n * unit
 
 
 class Vertex:
@@ -44,7 +61,7 @@ class Vertex:
     """
 
     durable = True
-    pace = None
+    pace: Pace | None = None
 
     def __init__(self, graph: Graph, stream: Stream[Any] | None, node: Node, title: str) -> None:
         self.graph, self.stream, self.node, self.title = graph, stream, node, title
@@ -53,7 +70,11 @@ class Vertex:
         self.sides: dict[str, Vertex] = {}
         self.inbox: list[tuple[int, Batch | End | Mark]] = []
         self.closed = False
-        self.fan_in = False
+        self.fan_in = self.one_clock = False
+        self.sibling_level = 0
+        self.timers_after = 0.5
+        self.youngest: tuple[Any, float, float] = (None, 0, 0)
+        self.keyed = stream is not None and stream.keyed
         self.wants_time = self.wants_latest = self.numbered = False
         self.identity = self.fingerprint = ""
         self.policy: Policy = Stop()
@@ -77,14 +98,25 @@ class Vertex:
 
     def _emitter(self) -> Callable[[Batch], None]:
         inlets = [target.inlet(port) for target, port in self.edges]
+        if not self.inputs and self.graph.timed:
+            inlets.insert(0, self._set_timeline)
         if len(inlets) == 1:
             return inlets[0]
+        unit = SIBLINGS**-self.sibling_level
 
         def emit(b: Batch) -> None:
+            if unit < 1 and b.order is not None and len(set(b.order)) < len(b.order):
+                apart = list(_siblings_apart(b.order, unit))
+                self.youngest = self.graph.pushed, b.order[-1], apart[-1]
+                b = b.ordered(apart)
             for inlet in inlets:
                 inlet(b)
 
         return emit
+
+    def _set_timeline(self, b: Batch) -> None:
+        if self.graph.pushed is not None:
+            self.graph.timeline = b
 
     def inlet(self, port: int) -> Callable[[Batch], None]:
         """The function that takes batches into one input."""
@@ -109,7 +141,7 @@ class Vertex:
                 self.node.watermark(item.watermark, port)
         return bool(news)
 
-    def _merge(self, batches: list[tuple[int, Batch]], ends: list[tuple[int, int | None]]) -> None:
+    def _merge(self, batches: list[tuple[int, Batch]], ends: list[tuple[int, float | None]]) -> None:
         """Pass batches on in the source's order (of one record's: in the order of the inputs), each end in its place."""
         batches.sort(key=lambda part: part[0])  # stable: an input's batches stay in order
         whole = concat(b for _, b in batches) if batches else Batch(())
@@ -123,37 +155,53 @@ class Vertex:
             after = len(ports) if at is None or whole.order is None else bisect_right(whole.order, at)
             done = self._hand_over(whole, ports, done, max(done, after))
             if not self.closed:
-                self.node.end(port, at)
+                with self.graph.at(at):
+                    self.node.end(port, at)
         self._hand_over(whole, ports, done, len(ports))
 
     def _hand_over(self, whole: Batch, ports: Sequence[int], start: int, stop: int) -> int:
         if start < stop and not self.closed:
-            self.node.merged(whole.cut(start, stop), ports[start:stop])
+            b, ports = whole.cut(start, stop), ports[start:stop]
+            if b.marks is not None and not self.one_clock:
+                others = {port: self.node.time_of_inputs(but=port) for port in set(ports)}
+                b = b.marked([min(mark, others[port]) for mark, port in zip(b.marks, ports)])
+            self.node.merged(b, ports)
         return stop
 
     # What the node asks of its host.
 
-    def finish(self, at: int | None = None) -> None:
+    def finish(self, at: float | None = None) -> None:
         if self.closed:
             return
         self.closed = True
-        for target, port in self.edges:
-            if target.fan_in:
-                target.inbox.append((port, End(at)))
-            elif not target.closed:
-                target.node.end(port, at)
-        for side in self.sides.values():
-            side.finish(at)
+        if at is None:
+            at = self.graph.instant
+        push, elder, younger = self.youngest
+        if push is self.graph.pushed and at == elder:
+            at = younger  # the end comes after the last of the brothers and sisters that went out
+        with self.graph.at(at):
+            for target, port in self.edges:
+                if target.fan_in:
+                    target.inbox.append((port, End(at)))
+                elif not target.closed:
+                    target.node.end(port, at)
+            for side in self.sides.values():
+                side.finish(at)
 
-    def close_silently(self) -> None:
-        """Be as closed as before the restart: what the end had to say has been said, and committed."""
-        self.closed = True
-        for target, port in self.edges:
-            target.node.done.add(port)
-            if len(target.node.done) == target.node.ports and not target.closed:
-                target.close_silently()
+    def resume(self, over: Container[str]) -> None:
+        """Begin after a restart. What had ended stays ended without a word: what the end had to say was said, and committed."""
+        node, ended = self.node, [port for port, source in enumerate(self.inputs) if source.closed]
+        self.closed = self.identity in over if self.identity else bool(ended) and len(ended) == len(self.inputs)
+        node.done.update(ended)
+        if self.closed:
+            return
+        node.start()
+        if len(ended) == len(self.inputs) > 0 and not self.closed:
+            self.graph.post(lambda: node.end(ended[0]))  # it still had something to do when its input had ended
 
     def fail(self, error: Exception) -> None:
+        if isinstance(error, StateCodecError):
+            raise StateCodecError(f"{self.title}: {error}") from error
         if isinstance(error, RxStreamsError):
             raise error
         raise GraphError(f"{self.title}: {type(error).__name__}: {error}") from error
@@ -166,17 +214,24 @@ class Vertex:
                 target.inbox.append((port, Mark(watermark)))
             elif not target.closed:
                 target.node.watermark(watermark, port)
+        for side in self.sides.values():
+            side.forward(watermark)
 
     def fresh(self, values: Sequence[Any], times: Sequence[int] | None, keys: Sequence[Any] | None = None) -> Batch:
-        n = len(values)
-        order = [LAST] * n if self.graph.numbered else None
+        n, moment = len(values), self.graph.moment(END, END)
+        order = [moment.order] * n if self.graph.numbered else None
         if not self.wants_time:
             return Batch(values, None, keys, order)
-        return Batch(values, times, keys, order, [self.node.time_of_inputs()] * n)
+        return Batch(values, times, keys, order, [moment.before] * n)
 
-    def failed(
-        self, error: Exception, batch: Batch, index: int, again: Callable[[], Any] | None, *, attempts: int = 1
-    ) -> Any:
+    def moment(self, time: int, mark: int) -> Moment:
+        return self.graph.moment(time, mark, self.timers_after)
+
+    def failed(self, error: Exception, batch: Batch, index: int, again: Callable[[], Any] | None, *, attempts: int = 1) -> Any:
+        if isinstance(error, GraphError) or error is self.graph.fatal:
+            raise error  # nothing that another record would not meet, or decided already
+        if isinstance(error, StopIteration) or isinstance(error.__cause__, StopIteration):
+            error = RuntimeError("the function raised StopIteration")  # it looks different to a list, a generator and a call
         policy = self.policy
         if isinstance(policy, Retry):
             while again is not None and attempts <= policy.times:
@@ -188,6 +243,7 @@ class Vertex:
             policy = policy.then
         failure = explain(self, error, batch, index, attempts)
         if isinstance(policy, Stop):
+            self.graph.fatal = failure.error
             raise failure.error
         self._let_go(failure, policy, batch, index)
         return LOST
@@ -196,7 +252,9 @@ class Vertex:
         self.lost += 1
         self.graph.note_lost(failure, policy)
         if isinstance(policy, DeadLetter):
-            self.graph.write(policy.topic, [failure.dead_letter()])
+            self.graph.write(
+                policy.topic, [failure.dead_letter()], None if batch.order is None else batch.order[index : index + 1]
+            )
         side = self.sides.get("errors")
         if side is not None:
             side.emit(batch.at([index], [failure]).keyed(None))
@@ -207,6 +265,19 @@ class Vertex:
     def now(self) -> float:
         return self.graph.clock()
 
+    def origin(self) -> Any:
+        return self.graph.pushed
+
+    def post(self, action: Callable[[], None], origin: Any) -> None:
+        def act() -> None:
+            self.graph.pushed = origin
+            try:
+                action()
+            finally:
+                self.graph.pushed = None
+
+        self.graph.post(act)
+
     def open(self, inner: Observable[Any], node: Node, batch: Batch) -> None:
         raise GraphError(
             f"{self.title}: a run cannot subscribe to Observables that come as values: its graph is made before the first record. "
@@ -215,11 +286,10 @@ class Vertex:
 
     # Beyond the Host contract, for sinks.
 
-    def write(self, topic: str, records: Sequence[Any]) -> None:
+    def write(self, topic: str, records: Sequence[Any], order: Sequence[float] | None) -> None:
         """Append records in this epoch's commit."""
-        self.graph.write(topic, records)
+        self.graph.write(topic, records, order)
 
     def made_room(self) -> None:
         """An edge that was full may have room."""
         self.graph.wake()
-

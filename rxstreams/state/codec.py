@@ -9,7 +9,6 @@ back as two equal values; an aware datetime with its zone if that is a ``timezon
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
@@ -22,7 +21,6 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import msgspec
-from msgspec import inspect as shapes
 from msgspec.msgpack import Ext
 
 from rxstreams.errors import StateCodecError
@@ -252,8 +250,7 @@ def loads(data: bytes | memoryview) -> Any:
 # What an operator declares about its states.
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class StateCodec:
+class StateCodec(msgspec.Struct, frozen=True):
     """How one operator's states become msgpack and come back, beyond what ``dumps`` and ``loads`` do."""
 
     pack: Callable[[Any], Any] | None = None
@@ -294,34 +291,12 @@ def typed(declared: Any) -> StateCodec:
     Structs that are declared down to numbers, strings, datetimes and the like are written by msgspec at C speed, five times as
     fast as ``TAGGED``; an aware datetime in them keeps its offset, not its zone's name. For any other type it is ``TAGGED``.
     """
-    if not isinstance(declared, type) or not issubclass(declared, msgspec.Struct) or not _closed_struct(declared):
+    from rxstreams.state.shapes import is_closed  # describing a pipeline needs no look into types
+
+    if not isinstance(declared, type) or not issubclass(declared, msgspec.Struct) or not is_closed(declared):
         return TAGGED
     names = frozenset(declared.__struct_encode_fields__)
     return StateCodec(partial(_to_builtins, declared), partial(_from_builtins, declared, names))
-
-
-_CLOSED = (shapes.BoolType, shapes.IntType, shapes.FloatType, shapes.StrType, shapes.BytesType, shapes.NoneType)
-_CLOSED_TEXT = (shapes.DateTimeType, shapes.DateType, shapes.UUIDType, shapes.DecimalType)
-
-
-def _closed_struct(cls: type[msgspec.Struct]) -> bool:
-    try:
-        shape = shapes.type_info(cls)
-    except (NameError, TypeError):
-        return False  # annotations that exist only for type checkers
-    return isinstance(shape, shapes.StructType) and not shape.array_like and all(_closed(field.type) for field in shape.fields)
-
-
-def _closed(shape: shapes.Type) -> bool:
-    """Whether msgspec writes and reads this type without loss. A nested Struct is not: one that lost a field reads in silence."""
-    if isinstance(shape, shapes.UnionType):
-        rest = [part for part in shape.types if not isinstance(part, shapes.NoneType)]
-        return len(rest) == 1 and _closed(rest[0])
-    if isinstance(shape, shapes.ListType):
-        return _closed(shape.item_type)
-    if isinstance(shape, shapes.DictType):
-        return isinstance(shape.key_type, shapes.StrType) and _closed(shape.value_type)
-    return isinstance(shape, (*_CLOSED, *_CLOSED_TEXT))
 
 
 def _to_builtins(cls: type, value: Any) -> Any:

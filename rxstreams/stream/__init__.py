@@ -4,4 +4,18 @@ from rxstreams.stream.blueprint import Attachment, Operation, Operator, Stream, 
 from rxstreams.stream.cold import Outlet
 from rxstreams.stream.node import LOST, Host, Moment, Node, Pace
 
-__all__ = ["LOST", "Attachment", "Host", "Moment", "Node", "Operation", "Operator", "Outlet", "Pace", "Stream", "attached", "operator", "source_stream"]
+__all__ = [
+    "LOST",
+    "Attachment",
+    "Host",
+    "Moment",
+    "Node",
+    "Operation",
+    "Operator",
+    "Outlet",
+    "Pace",
+    "Stream",
+    "attached",
+    "operator",
+    "source_stream",
+]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
 
+import msgspec
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 from reactivex.scheduler import CurrentThreadScheduler
@@ -52,8 +52,7 @@ attached: ContextVar[Attachment | None] = ContextVar("rxstreams.attached", defau
 """Set while a run subscribes to operators that are not ours, so that what they subscribe to is the run's, not a copy."""
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(msgspec.Struct, frozen=True):
     """What an operator is, apart from its being at work: enough to draw, explain, check and make it.
 
     Attributes:
@@ -71,7 +70,7 @@ class Operation:
 
     kind: str
     make: Callable[[], Node]
-    parameters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    parameters: Mapping[str, Any] = msgspec.field(default_factory=lambda: MappingProxyType({}))
     name: str | None = None
     defines: tuple[str, ...] = ()
     stateful: bool = False
@@ -126,7 +125,11 @@ class Stream(Observable[_T_out]):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         if name not in self.operation.sides:
             holders = [node.operation.title for node in _upstream(self) if name in node.operation.sides]
-            where = f"it belongs to the stream that {holders[0]} returned: keep that one in a variable" if holders else "no operator before it has one"
+            where = (
+                f"it belongs to the stream that {holders[0]} returned: keep that one in a variable"
+                if holders
+                else "no operator before it has one"
+            )
             raise AttributeError(f"the stream of {self.operation.title} has no side stream {name!r}; {where}")
         if name not in self._sides:
             self._sides[name] = Stream(Operation(name, _side_alone, ends=SideOf(self, name)))
@@ -227,8 +230,7 @@ class Stream(Observable[_T_out]):
         return pull(self, capacity=1024)
 
 
-@dataclass(frozen=True, slots=True)
-class SideOf:
+class SideOf(msgspec.Struct, frozen=True):
     """What a side stream is a side of."""
 
     stream: Stream[Any]
@@ -261,7 +263,9 @@ def operator(operation: Operation, *others: Observable[Any]) -> Callable[[Observ
 
     def build(source: Observable[Any]) -> Stream[Any]:
         if not isinstance(source, Observable):
-            raise ConfigError(f"{operation.kind}: expected an Observable to work on, got {type(source).__name__}; use it in a pipe")
+            raise ConfigError(
+                f"{operation.kind}: expected an Observable to work on, got {type(source).__name__}; use it in a pipe"
+            )
         return Stream(operation, source, *others)
 
     return build
@@ -282,4 +286,3 @@ def fluent(name: str, function: Callable[..., Callable[[Observable[Any]], Any]])
 
     method.__name__, method.__doc__ = name, f"As ``operators.{name}`` in a pipe."
     setattr(Stream, name, method)
-

@@ -59,7 +59,7 @@ class Port(Outlet):
         self._deliver: Callable[[Batch], None] = (lambda b: take(b, port)) if host.lock is None else self._deliver_in_turn
         loop = Loop(mapping=None)
         if not host.wants_time and host.node.join(loop) and not loop.keyed:
-            self.one = self._on_next = single(loop, self, host.outlet.one, host.fail)  # type: ignore[method-assign]  # the same, quicker
+            self.one = self._on_next = single(loop, self, host.outlet.one, host.fail)  # type: ignore[method-assign,assignment]  # the same, quicker
 
     def batch(self, b: Batch) -> None:
         if b.marks is not None:
@@ -147,15 +147,13 @@ class ColdHost:
     def moment(self, time: int, mark: int) -> Moment:
         return Moment(0, mark, mark)
 
-    def failed(
-        self, error: Exception, batch: Batch, index: int, again: Callable[[], Any] | None, *, attempts: int = 1
-    ) -> Any:
+    def failed(self, error: Exception, batch: Batch, index: int, again: Callable[[], Any] | None, *, attempts: int = 1) -> Any:
         self.fail(error)
         return LOST
 
     @property
     def clock(self) -> abc.SchedulerBase:
-        return self.node.scheduler or self.scheduler or TimeoutScheduler.singleton()  # type: ignore[no-any-return]
+        return self.node.scheduler or self.scheduler or TimeoutScheduler.singleton()
 
     def later(self, seconds: float, action: Callable[[], None]) -> abc.DisposableBase:
         handle = SingleAssignmentDisposable()

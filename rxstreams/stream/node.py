@@ -25,7 +25,10 @@ LOST: Final = object()
 class Pace(Protocol):
     """An observer that can say when it has no room."""
 
-    full: bool
+    @property
+    def full(self) -> bool:
+        """Whether there is no room."""
+        ...
 
     async def room(self) -> None:
         """Return when there is room again."""
@@ -84,9 +87,7 @@ class Host(Protocol):
         """When time came to ``time``, which by the watermark ``mark`` is over."""
         ...
 
-    def failed(
-        self, error: Exception, batch: Batch, index: int, again: Callable[[], Any] | None, *, attempts: int = 1
-    ) -> Any:
+    def failed(self, error: Exception, batch: Batch, index: int, again: Callable[[], Any] | None, *, attempts: int = 1) -> Any:
         """Say what becomes of record ``index``, whose user function raised: the result of trying ``again``, or LOST.
 
         A direct subscription ends with the error; a run does as the policy says.
@@ -95,6 +96,10 @@ class Host(Protocol):
 
     def later(self, seconds: float, action: Callable[[], None]) -> DisposableBase:
         """Call ``action`` after ``seconds`` on the subscription's scheduler (in a run: between two batches)."""
+        ...
+
+    def made_room(self) -> None:
+        """Tell that an edge which was full may have room."""
         ...
 
     def origin(self) -> Any:
@@ -280,7 +285,6 @@ class Node:
     def _bind(self, host: Host) -> None:
         """Let ``host`` drive this node; its methods become the node's own, one call less per batch."""
         self.host = host
-        self.emit = host.emit  # type: ignore[method-assign]
+        self.emit = host.emit  # type: ignore[method-assign,assignment]  # its parameter has no name
         self.finish = host.finish  # type: ignore[method-assign]
         self.forward = host.forward  # type: ignore[method-assign]
-
