@@ -76,6 +76,15 @@ class Watermarks:
         """The watermark of the whole source."""
         return min(self.highest.values()) - self.delay if self.highest else START
 
+    def expect(self, partition: int) -> None:
+        """This partition has records that are still to be read: it holds time where it is until its first one."""
+        self.highest.setdefault(partition, self.now + self.delay)
+
+    def release(self, partition: int) -> None:
+        """This partition was expected to have records, and has none."""
+        if self.highest.get(partition) == START + self.delay:
+            del self.highest[partition]
+
     def advance(self, partition: int, times: Sequence[int]) -> list[int]:
         """Take in a partition's next records; return the source's watermark before each of them."""
         if not times:

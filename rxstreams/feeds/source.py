@@ -35,6 +35,8 @@ class Chunk(msgspec.Struct):
     """The broker's record timestamps (ms)."""
     keys: Sequence[bytes | None] | None = None
     headers: Sequence[tuple[Header, ...]] | None = None
+    expected: bool = False
+    """In a chunk without records: the partition has some that are not read yet, so its time is to be waited for."""
 
     def cut(self, start: int, stop: int) -> Chunk:
         """The records from ``start`` up to ``stop``."""
@@ -145,6 +147,8 @@ class Source(Node):
         if self.fused is not None:
             self.fused(chunk)
             return
+        if not len(chunk.values):
+            (self.times.expect if chunk.expected else self.times.release)(chunk.partition)
         b = Batch(chunk.values, chunk.timestamps, None, range(len(chunk.values)) if numbered else None)
         if self.decode is not None:
             self.error_type = DecodeError

@@ -169,9 +169,11 @@ class TopicFeed(msgspec.Struct, frozen=True):
         assert self.topic is not None
         reading = Reading(self, broker, self.topic)
         await reading.open(positions, first or "earliest")
-        if positions is None and self.start not in (None, "earliest"):
-            for partition, offset in reading.at.items():  # nothing is read yet, but a restart must not begin at another place
-                yield Chunk(partition, (), (), offset)
+        for partition, offset in reading.at.items():
+            # A partition with a backlog is announced, so that those that are read before it do not make its records late. And
+            # where reading begins elsewhere than at the start, that is committed even if nothing ever comes.
+            if reading.backlog[partition] or (positions is None and self.start not in (None, "earliest")):
+                yield Chunk(partition, (), (), offset, expected=reading.backlog[partition])
         while not reading.over:
             got = False
             for partition in list(reading.at):
@@ -190,6 +192,7 @@ class Reading:
         self.feed, self.broker, self.topic = feed, broker, topic
         self.at: dict[int, int] = {}
         self.stop: dict[int, int] = {}
+        self.backlog: dict[int, bool] = {}
 
     @property
     def over(self) -> bool:
@@ -211,11 +214,12 @@ class Reading:
                     f"the log): {lost}. Records were deleted before they were read; start with another app name, or keep more"
                 )
             begin = [positions.get(p, start) for p, start in enumerate(starts)]  # a new partition is taken from its start
-        self.at = dict(enumerate(begin))
+        self.at, ends = dict(enumerate(begin)), await self.broker.end_offsets(self.topic)
         if self.feed.until == "end":
-            self.stop = dict(enumerate(await self.broker.end_offsets(self.topic)))
+            self.stop = dict(enumerate(ends))
         elif isinstance(self.feed.until, int):
             self.stop = dict(enumerate(await self.broker.offsets_at(self.topic, self.feed.until)))
+        self.backlog = {partition: at < self.stop.get(partition, ends[partition]) for partition, at in self.at.items()}
 
     async def _first(self, start: str | int, starts: list[int]) -> list[int]:
         if isinstance(start, int):
@@ -228,11 +232,22 @@ class Reading:
         if stop is not None and offset >= stop:
             return None
         got = await self.broker.read(self.topic, partition, offset, max_records=FETCH)
+        if (got.offsets[0] if got.offsets else got.next_offset) > offset:
+            await self._check_deleted(partition, offset)
         chunk = Chunk(partition, got.values, got.offsets, got.next_offset, got.timestamps, got.keys, got.headers)
         if stop is not None and got.next_offset > stop:
             chunk = msgspec.structs.replace(chunk.cut(0, sum(1 for at in got.offsets if at < stop)), next_offset=stop)
         self.at[partition] = chunk.next_offset
         return chunk if len(chunk.values) or chunk.next_offset > offset else None
+
+    async def _check_deleted(self, partition: int, offset: int) -> None:
+        """A gap before the records may be how this broker numbers them, or records that were deleted before they were read."""
+        start = (await self.broker.start_offsets(self.topic))[partition]
+        if start > offset:
+            raise BrokerError(
+                f"{self.feed.id}: partition {partition} is kept from offset {start} on, and was read up to {offset}: what lay "
+                "between was deleted unread. Keep more (retention), or start with another app name"
+            )
 
     async def wait(self) -> None:
         """Return when there may be more."""

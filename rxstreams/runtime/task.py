@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rxstreams.brokers.contract import Broker, Commit, Put, TaskHandle
-from rxstreams.errors import ConfigError, DeadLetter, Policy, Skip, Stop
+from rxstreams.errors import DeadLetter, Policy, Skip, Stop
 from rxstreams.failpoints import failpoint
 from rxstreams.feeds.source import Chunk, Source
 from rxstreams.operators.sinks import TopicSink, ToView, ViewSink
@@ -427,18 +427,7 @@ class Task:
             await self.handle.close()
 
 
-def check_names(streams: Iterable[Stream[Any]], graph: Graph) -> list[str]:
-    """The names of a pipeline's views, each once.
-
-    Raises:
-        ConfigError: If two sinks keep a view under one name.
-    """
-    names = [
-        v.stream.operation.ends.view
-        for v in graph.vertices
-        if v.stream is not None and isinstance(v.stream.operation.ends, ViewSink)
-    ]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ConfigError(f"two sinks keep a view {twice[0]!r}; give each its own name")
-    return names
+def view_names(graph: Graph) -> list[str]:
+    """The names of a pipeline's views; that each is used once follows from the operators' names."""
+    ends = [vertex.stream.operation.ends for vertex in graph.vertices if vertex.stream is not None]
+    return [end.view for end in ends if isinstance(end, ViewSink)]

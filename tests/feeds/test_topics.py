@@ -219,3 +219,44 @@ def test_a_type_that_cannot_be_decoded_is_refused_when_the_stream_is_built() -> 
     ambiguous: Any = AsStruct | AsDataclass
     with pytest.raises(ConfigError, match="cannot decode JSON into"):
         rxs.from_topic("in", ambiguous)
+
+
+@pytest.mark.asyncio
+async def test_a_partition_with_a_backlog_holds_time_until_it_is_read() -> None:
+    """Partitions are read one after the other, but no record of the second is behind the time that the first has come to."""
+    broker = MemoryBroker()
+    await broker.start()
+    await broker.create_topic("in", 2)
+    values = [Record(b'{"n":%d}' % n, key, timestamp=n * 1000) for n in range(5000) for key in (b"a", b"d")]
+    await broker.append("in", values)
+    assert all(await broker.end_offsets("in")), "both partitions have records"
+    late: list[int] = []
+
+    class Late:
+        """Notes records that are behind the watermark."""
+
+        def open(self) -> None: ...
+        def process(self, state: None, key: Any, value: Any, time: int, ctx: Any) -> None:
+            if time < ctx.watermark:
+                late.append(value["n"])
+
+        def on_timer(self, state: None, key: Any, time: int, ctx: Any) -> None: ...
+
+    stream = rxs.from_topic("in", dict, until="end").pipe(ops.process(Late()))
+    async with rxs.start(stream, app="late", broker=broker) as running:
+        await running.wait()
+    # Within a partition nothing is out of order; the other one may be ahead by what is fetched at once, never before its start.
+    assert late == []
+
+
+@pytest.mark.asyncio
+async def test_records_that_are_deleted_while_a_run_is_behind_are_an_error() -> None:
+    """A gap at the start of the log is told from one that a broker's numbering makes."""
+    broker = await filled(1, 2, 3)
+    feed = rxs.from_topic("in", AsStruct).operation.ends
+    chunks = feed.chunks(broker, None, first=None)
+    assert len((await anext(chunks)).values) == 0, "the backlog is announced"
+    await broker.create_topic("in", retention=Retention(max_bytes=0))
+    await broker.append("in", [Record(b'{"n":4}')])
+    with pytest.raises(BrokerError, match="was deleted unread"):
+        await anext(chunks)
