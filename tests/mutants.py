@@ -247,8 +247,8 @@ MUTANTS = [
     mutant(
         "timers are restored",
         "operators/keyed.py",
-        "            self.timers.restore(key, times)\n\n    def batch",
-        "            pass\n\n    def batch",
+        "            self.timers.restore(key, times)\n        self.wait()",
+        "            pass\n        self.wait()",
         TIME,
     ),
     mutant(
@@ -375,8 +375,8 @@ MUTANTS = [
     ),
     mutant(
         "room before pushing",
-        "runtime/task.py",
-        "room = min(self.graph.room(), self.size)",
+        "runtime/inputs.py",
+        "room = min(room, self.size)",
         "room = self.size",
         SLOW,
     ),

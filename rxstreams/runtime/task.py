@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ from rxstreams.operators.sinks import TopicSink, ToView, ViewSink
 from rxstreams.runtime.checkpoints import Checkpoints, Position
 from rxstreams.runtime.failures import Failure
 from rxstreams.runtime.graph import Graph
+from rxstreams.runtime.inputs import Inputs
 from rxstreams.runtime.log import logger
 from rxstreams.runtime.topology import check_topology, topology_of
 from rxstreams.runtime.vertices import Vertex
@@ -26,10 +26,8 @@ from rxstreams.views import View, published
 __all__ = ["Settings", "Statistics", "Task"]
 
 BATCH = 2048
-FIRST_BATCH = 256
-LONG_PUSH = 0.01
 EPOCH_RECORDS = 500_000
-AHEAD = 2
+HEARTBEAT = 5.0
 YIELD_EVERY = 0.005
 SHARE_OF_COMMITS = 0.25
 
@@ -110,12 +108,8 @@ class Task:
         self.epoch = 0
         self.finished = False
         self.stopping = False
-        self.ready: dict[Vertex, asyncio.Queue[Chunk | BaseException | None]] = {}
-        self.readers: list[asyncio.Task[None]] = []
-        self.part: dict[Vertex, tuple[Chunk, int]] = {}
-        self.live: list[Vertex] = []
         self.since_commit = 0
-        self.size = min(FIRST_BATCH, settings.batch)
+        self.inputs: Inputs
         self.handle: TaskHandle
 
     def _wake(self) -> None:
@@ -209,28 +203,32 @@ class Task:
         Raises:
             RxStreamsError: What stopped it; nothing of the open epoch is visible then.
         """
-        self.live = [vertex for vertex in self.graph.sources if not vertex.closed]
-        for vertex in self.live:
-            self.ready[vertex] = asyncio.Queue(AHEAD)
-            self.readers.append(self.loop.create_task(self._read(vertex)))
-        next_commit = self.loop.time() + self._interval()
-        yielded = self.loop.time()
+        sources = [vertex for vertex in self.graph.sources if not vertex.closed]
+        self.inputs = Inputs(sources, self.broker, self.positions, self.changed.set, largest=self.settings.batch)
+        now = yielded = self.loop.time()
+        next_commit, next_beat = now + self._interval(), now + HEARTBEAT
         while not self.stopping and not self._over():
             self.graph.run_posted()
-            source, chunk = self._next()
-            if source is not None and chunk is not None:
-                self._push(source, chunk)
-            elif source is None:
-                await self._sleep(next_commit if self._has_news() else None)
+            got = self.inputs.next(self.graph.room())
+            if got is None:
+                await self._sleep(next_commit if self._has_news() else next_beat)
+            elif got[1] is None:
+                self._source_ended(got[0])
+            else:
+                self._push(got[0], got[1])
             now = self.loop.time()
             if now >= next_commit or self.since_commit >= EPOCH_RECORDS:
                 if self._has_news():
                     await self.commit()
+                    next_beat = self.loop.time() + HEARTBEAT
                 now = yielded = self.loop.time()
                 next_commit = now + self._interval()
             elif now - yielded >= YIELD_EVERY:
                 await asyncio.sleep(0)
                 yielded = self.loop.time()
+            if now >= next_beat:
+                await self.handle.commit(Commit())  # changes nothing; an idle instance learns so that it was fenced
+                next_beat = self.loop.time() + HEARTBEAT
         await self._end()
 
     def stop(self) -> None:
@@ -239,7 +237,9 @@ class Task:
         self._wake()
 
     def _over(self) -> bool:
-        return self.graph.complete or (not self.live and not self.graph.posted and not self._foreign() and not self._waiting())
+        return self.graph.complete or (
+            not self.inputs.live and not self.graph.posted and not self._foreign() and not self._waiting()
+        )
 
     def _foreign(self) -> bool:
         """Whether foreign operators may still bring something: sources, and operators that have not ended after their inputs."""
@@ -258,92 +258,34 @@ class Task:
         self.statistics.interval = max(self.settings.commit_interval, least)
         return self.statistics.interval
 
-    async def _read(self, vertex: Vertex) -> None:
-        """Fetch ahead, while the epoch is worked on and committed; the queue's bound is what holds the feed back."""
-        assert isinstance(vertex.node, Source)
-        feed, queue, known = vertex.node.feed, self.ready[vertex], self.positions.get(vertex.identity)
-        positions = None if known is None else dict(known)
-        last: BaseException | None = None
-        try:
-            async with aclosing(feed.chunks(self.broker, positions, first="earliest")) as chunks:
-                async for chunk in chunks:
-                    await queue.put(chunk)
-                    self.changed.set()
-        except Exception as error:
-            last = error
-        await queue.put(last)
-        self.changed.set()
-
-    def _next(self) -> tuple[Vertex | None, Chunk | None]:
-        """The next records of a source, as many as there is room for; the sources take turns by chunks."""
-        room = min(self.graph.room(), self.size)
-        if room <= 0:
-            return None, None
-        for vertex in self.live:
-            part = self.part.pop(vertex, None) or self._fetched(vertex)
-            if part is None:
-                continue
-            chunk, at = part
-            if chunk is None:
-                self._source_ended(vertex)
-                return vertex, None
-            if len(chunk.values) - at > room:
-                self.part[vertex] = chunk, at + room
-                return vertex, chunk.cut(at, at + room)
-            self.live.append(self.live.pop(self.live.index(vertex)))
-            return vertex, chunk.cut(at, len(chunk.values)) if at else chunk
-        return None, None
-
-    def _fetched(self, vertex: Vertex) -> tuple[Chunk | None, int] | None:
-        """What a source has fetched, from its first record on; None if nothing has come."""
-        if self.ready[vertex].empty():
-            return None
-        item = self.ready[vertex].get_nowait()
-        if isinstance(item, BaseException):
-            raise item
-        return item, 0
-
     def _push(self, vertex: Vertex, chunk: Chunk) -> None:
         failpoint("epoch.polled")
         began = self.loop.time()
         self.graph.push(vertex, chunk)
-        self._adapt(len(chunk.values), self.loop.time() - began)
+        self.inputs.adapt(len(chunk.values), self.loop.time() - began)
         self.positions.setdefault(vertex.identity, {})[chunk.partition] = chunk.next_offset
         self.moved = True
         self.since_commit += len(chunk.values)
         self.statistics.records += len(chunk.values)
         failpoint("epoch.pushed")
 
-    def _adapt(self, records: int, took: float) -> None:
-        """Choose the next batch's size by how long this one took: large ones for speed, but signals, timers and the commit
-        interval must not wait for a slow function to be called two thousand times.
-        """
-        if took > LONG_PUSH:
-            self.size = max(1, records // 2)
-        elif records >= self.size and took < LONG_PUSH / 4:
-            self.size = min(2 * self.size, self.settings.batch)
-
     def _source_ended(self, vertex: Vertex) -> None:
-        self.live.remove(vertex)
         assert isinstance(vertex.node, Source)
         if vertex.node.feed.finish:
             self.graph.finish_source(vertex)
             self.moved = True
 
-    async def _sleep(self, until: float | None) -> None:
+    async def _sleep(self, until: float) -> None:
         """Wait for news; no longer than ``until``."""
         self.changed.clear()
         # Cleared first, then looked again: what came in between has either set the event or is seen here.
-        if self.graph.posted or (
-            self.graph.room() > 0 and any(vertex in self.part or not self.ready[vertex].empty() for vertex in self.live)
-        ):
+        if self.graph.posted or (self.graph.room() > 0 and self.inputs.waiting):
             return
-        timer = self.loop.call_at(until, self.changed.set) if until is not None else None
+        timer = self.loop.call_at(until, self.changed.set)
         try:
             await self.changed.wait()
         finally:
-            if timer is not None:
-                timer.cancel()
+            timer.cancel()
 
     def _has_news(self) -> bool:
         return self.moved or bool(self.graph.outputs) or any(vertex.node.dirty for vertex in self.graph.stateful)
@@ -420,9 +362,8 @@ class Task:
     async def close(self) -> None:
         """Release everything; correctness never depends on it."""
         self.graph.close()
-        for reader in self.readers:
-            reader.cancel()
-        await asyncio.gather(*self.readers, return_exceptions=True)
+        if hasattr(self, "inputs"):
+            await self.inputs.close()
         if hasattr(self, "handle"):
             await self.handle.close()
 
