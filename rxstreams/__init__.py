@@ -15,8 +15,8 @@
     web          posts that become records
     testing      the brokers' contract as tests
 
-A room imports only rooms above it. What describes a pipeline is imported at once, what runs it when it is first used. Import operators as ``from rxstreams import operators as ops`` and aggregates as
-``from rxstreams import aggregates as agg``.
+A room imports only rooms above it. What describes a pipeline is imported at once, what runs it when it is first used. Import
+operators as ``from rxstreams import operators as ops`` and aggregates as ``from rxstreams import aggregates as agg``.
 """
 
 from importlib import import_module

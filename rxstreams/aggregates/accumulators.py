@@ -61,7 +61,7 @@ class Aggregate(msgspec.Struct, frozen=True):
         return row[at]
 
 
-class Count(Aggregate):
+class Count(Aggregate, frozen=True):
     """How many; one number."""
 
     start = (0,)
@@ -77,7 +77,7 @@ class Count(Aggregate):
         row[at] += other[at]
 
 
-class Sum(Aggregate):
+class Sum(Aggregate, frozen=True):
     """The sum; one number."""
 
     start = (0,)
@@ -93,19 +93,22 @@ class Sum(Aggregate):
         row[at] += other[at]
 
 
-class Mean(Aggregate):
+class Mean(Aggregate, frozen=True):
     """The sum and the count."""
 
     start = (0, 0)
 
     def step(self, at: int, x: str) -> Sequence[str]:
-        return [f"t{at} = row[{at}] + {x}", f"t{at + 1} = row[{at + 1}] + 1"]
+        # It is divided at once, so that a sum too great for a float fails at the record that made it, not at the commit.
+        return [f"t{at} = row[{at}] + {x}", f"t{at + 1} = row[{at + 1}] + 1", f"m{at} = t{at} / t{at + 1}"]
 
     def shown(self, at: int) -> str:
-        return f"t{at} / t{at + 1}"
+        return f"m{at}"
 
     def whole(self, row: Accumulator, at: int, column: Sequence[Any]) -> Sequence[Any]:
-        return reduce(add, column, row[at]), row[at + 1] + len(column)
+        total, n = reduce(add, column, row[at]), row[at + 1] + len(column)
+        _ = total / n
+        return total, n
 
     def merge(self, row: Accumulator, other: Accumulator, at: int) -> None:
         row[at] += other[at]
@@ -115,7 +118,7 @@ class Mean(Aggregate):
         return row[at] / row[at + 1] if row[at + 1] else None
 
 
-class Min(Aggregate):
+class Min(Aggregate, frozen=True):
     """The least value so far, or None."""
 
     start = (None,)
@@ -137,7 +140,7 @@ class Min(Aggregate):
             (row[at],) = self.whole(row, at, (other[at],))
 
 
-class Max(Min):
+class Max(Min, frozen=True):
     """The greatest value so far, or None."""
 
     beats = ">"

@@ -42,7 +42,8 @@ def stepper(slots: Slots, *, mapping: bool, row: Callable[..., Any] | None) -> C
     loop = Loop(mapping=mapping)
     compute, store = step_lines(slots, loop)
     if row is not None:
-        store.append(f"append({loop.bind(row)}(shown, {', '.join(one.shown(at) for one, at in slots)}))")
+        compute.append(f"made = {loop.bind(row)}(shown, {', '.join(one.shown(at) for one, at in slots)})")
+        store.append("append(made)")
     code = f"""
 def step(states, begin, records, append):
     for key, value, shown in records:

@@ -13,6 +13,8 @@ from types import MappingProxyType
 from typing import Any, TypeVar, overload
 
 from reactivex import Observable
+from reactivex.abc import DisposableBase
+from reactivex.disposable import Disposable
 
 from rxstreams.aggregates.accumulators import Aggregate, row_type
 from rxstreams.aggregates.compiled import step_lines, stepper, wholly
@@ -22,7 +24,7 @@ from rxstreams.operators.arguments import check_name, column_of, getter
 from rxstreams.state.codec import TAGGED, dumps, loads, pack
 from rxstreams.state.keyed import KeyedOperator
 from rxstreams.state.keys import internal, internal_all, original
-from rxstreams.state.timers import Timers
+from rxstreams.state.timers import NEVER, Timers
 from rxstreams.stream import LOST, Moment, Node, Operation, Stream, operator
 from rxstreams.stream.loops import Loop
 from rxstreams.watermarks import END, START
@@ -283,6 +285,7 @@ class Process(Node):
     """Executes a keyed operator; ``states`` has [state, the times of its timers] per key."""
 
     codec = TAGGED
+    locked = True
     needs_time = True
     has_timers = True
     fans_out = True
@@ -293,16 +296,28 @@ class Process(Node):
         self.timers = Timers()
         self.high = START
         self.last: tuple[Any, float] = (None, -1.0)
+        self.awaited = NEVER
+        self.alarm: DisposableBase = Disposable()
         self.out: list[tuple[Any, int, Hashable, float, int]] = []
 
     def start(self) -> None:
         for key, (_, times) in self.states.items():
             self.timers.restore(key, times)
+        self.wait()
+
+    def wait(self) -> None:
+        """Where time is the clock's, have the next timer fire although no record comes."""
+        due = self.timers.next
+        if self.host.clocked and due not in (self.awaited, NEVER):
+            self.awaited = due
+            self.alarm.dispose()
+            self.alarm = self.host.later(builtins.max(0.0, due / 1000 - self.host.now()), partial(self.watermark, due, 0))
 
     def batch(self, b: Batch, port: int) -> None:
         n = len(b)
         self.each(self.one, b, b.keys or [None] * n, b.times or [0] * n, b.marks or [START] * n, b.order or [0] * n)
         self.last = self.host.origin(), b.order[-1] if b.order else -1.0
+        self.wait()
         self.send()
 
     def one(self, value: Any, key: Hashable, time: int, mark: int, order: float) -> None:
@@ -367,12 +382,16 @@ class Process(Node):
 
     def watermark(self, mark: int, port: int) -> None:
         self.advance(mark)
+        self.wait()
         self.send()
         self.forward(mark)
 
     def end(self, port: int, at: float | None = None) -> None:
         self.watermark(END, port)
         self.finish()
+
+    def close(self) -> None:
+        self.alarm.dispose()
 
     def send(self) -> None:
         out, self.out = self.out, []

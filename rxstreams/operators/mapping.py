@@ -190,7 +190,7 @@ def _collect(inner: Observable[Any]) -> list[Any]:
     ).dispose()
     if not ends:
         raise GraphError(
-            "flat_map returned an Observable that did not end at once; in a run only finite synchronous ones can be in a commit. Return an iterable"
+            "flat_map returned an Observable that did not end at once; a commit cannot wait for it. Return an iterable"
         )
     if ends[0] is not None:
         raise ends[0]
@@ -206,7 +206,8 @@ def scan(
                  [ scan(lambda total, x: total + x) ]
         result   -a--b--c-|          a=1 b=3 c=6
 
-    Shape: A → B, one for one, in order; one fold over all records, whatever their keys.
+    Shape: A → B, one for one, in order; one fold over all records, whatever their keys. ``accumulator`` returns a new fold: one
+    that it changed in place would change in the hands of whoever got it before.
     Holds: the fold so far; saved in a run, so it must be encodable (see ``rxstreams.state.codec``).
     Ends: with its input; an exception ends a subscription, and meets ``on_error`` in a run (the fold stays as it was).
 

@@ -85,7 +85,8 @@ def explain(vertex: Vertex, error: Exception, batch: Batch, index: int, attempts
             original = raw if isinstance(raw, bytes) else None
             key = chunk.keys[at] if chunk.keys else None
             headers = chunk.headers[at] if chunk.headers else ()
-    problem = f"{type(error).__name__}: {error}; {_where(pushed, source)}, value {_brief(value)}{f', after {attempts} attempts' if attempts > 1 else ''}"
+    tried = f", after {attempts} attempts" if attempts > 1 else ""
+    problem = f"{type(error).__name__}: {error}; {_where(pushed, source)}, value {_brief(value)}{tried}"
     if isinstance(error, RecordError):
         return Failure(vertex.title, error, value, attempts, source, original, key, headers)
     return Failure(

@@ -126,8 +126,8 @@ class Graph:
         """A foreign operator subscribes to a stream: now, while the graph is made, or too late."""
         if not self._making:
             raise GraphError(
-                f"{stream!r} was subscribed to while the run was under way; a run makes its graph before the first record. Put the "
-                "stream into the pipeline itself (merge, combine_latest, a join), or return an iterable from flat_map"
+                f"{stream!r} was subscribed to while the run was under way; a run makes its graph before the first record. Put "
+                "the stream into the pipeline itself (merge, combine_latest, a join), or return an iterable from flat_map"
             )
         reader = self._making[-1]
         source = self._vertex(stream)
@@ -240,8 +240,10 @@ class Graph:
 
     def settle(self) -> None:
         """Empty every inbox, in topological order; feedback through foreign operators may fill one again."""
-        while any([vertex.drain() for vertex in self.fan_ins if vertex.inbox]):
-            pass
+        while any(vertex.inbox for vertex in self.fan_ins):
+            for vertex in self.fan_ins:
+                if vertex.inbox:
+                    vertex.drain()
         if self.outgoing:
             self._send()
 

@@ -279,6 +279,7 @@ def _signals(begun: list[Running]) -> Iterator[None]:
         return
     loop = asyncio.get_running_loop()
     stops: list[asyncio.Task[None]] = []
+    first = True
 
     def stop() -> None:
         stops.append(loop.create_task(begun[0].stop()))
@@ -292,7 +293,6 @@ def _signals(begun: list[Running]) -> Iterator[None]:
         first = False
         loop.call_soon_threadsafe(stop)
 
-    first = True
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from reactivex import abc, typing
-from reactivex.disposable import SingleAssignmentDisposable
+from reactivex.disposable import CompositeDisposable, SingleAssignmentDisposable
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
 __all__ = ["RunScheduler"]
@@ -52,5 +52,7 @@ class RunScheduler(PeriodicScheduler):
     def _act(self, how: Callable[[Callable[[], None]], object], action: Any, state: Any) -> abc.DisposableBase:
         """Have ``action`` done as ``how`` does; disposing takes it back, or disposes of what it returned."""
         handle = SingleAssignmentDisposable()
-        how(lambda: None if handle.is_disposed else setattr(handle, "disposable", self.invoke_action(action, state=state)))
-        return handle
+        waiting = how(
+            lambda: None if handle.is_disposed else setattr(handle, "disposable", self.invoke_action(action, state=state))
+        )
+        return handle if waiting is None else CompositeDisposable(handle, waiting)

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LAST", "End", "Mark", "Vertex"]
 
-# Order numbers are floats, 53 bits: 13 for the record's place in its push; 4 for what comes between two records, the timers of one
-# operator after those of another; and three times 12 for the records that one record made, numbered apart where they go different
-# ways and may meet again. What is beyond that shares a number, and comes in the order of the inputs.
+# Order numbers are floats, 53 bits: 13 for the record's place in its push; 4 for what comes between two records, the timers of
+# one operator after those of another; and three times 12 for the records that one record made, numbered apart where they go
+# different ways and may meet again. What is beyond that shares a number, and comes in the order of the inputs.
 LAST = 2**13
 """The order number of what comes after every record of its push; a push has fewer records."""
 SIBLINGS = 2.0**12
@@ -75,6 +75,7 @@ class Vertex:
         self.timers_after = 0.5
         self.youngest: tuple[Any, float, float] = (None, 0, 0)
         self.keyed = stream is not None and stream.keyed
+        self.clocked = stream is not None and stream.clocked
         self.wants_time = self.wants_latest = self.numbered = False
         self.identity = self.fingerprint = ""
         self.policy: Policy = Stop()
@@ -130,8 +131,8 @@ class Vertex:
 
         return deliver
 
-    def drain(self) -> bool:
-        """Handle what is in the inbox; tell whether there was anything."""
+    def drain(self) -> None:
+        """Handle what is in the inbox."""
         news, self.inbox = self.inbox, []
         batches = [(port, item) for port, item in news if isinstance(item, Batch)]
         ends = [(port, item.at) for port, item in news if isinstance(item, End)]
@@ -139,7 +140,6 @@ class Vertex:
         for port, item in news:
             if isinstance(item, Mark) and not self.closed:
                 self.node.watermark(item.watermark, port)
-        return bool(news)
 
     def _merge(self, batches: list[tuple[int, Batch]], ends: list[tuple[int, float | None]]) -> None:
         """Pass batches on in the source's order (of one record's: in the order of the inputs), each end in its place."""
@@ -280,7 +280,7 @@ class Vertex:
 
     def open(self, inner: Observable[Any], node: Node, batch: Batch) -> None:
         raise GraphError(
-            f"{self.title}: a run cannot subscribe to Observables that come as values: its graph is made before the first record. "
+            f"{self.title}: a run cannot subscribe to Observables that come as values: its graph is made before any record. "
             "Use flat_map with a function that returns iterables"
         )
 

@@ -104,6 +104,7 @@ class Stream(Observable[_T_out]):
         operation: What made this stream.
         inputs: The observables that it reads; those that are no Stream are opaque.
         keyed: Whether its values have keys, in a run and on the way to a subscriber.
+        clocked: Whether its times are the clock's, as of values that bring none: then time passes while no value comes, too.
         serial: Grows with each stream built, so that ties in naming have an order that adding a sink does not change.
     """
 
@@ -113,6 +114,7 @@ class Stream(Observable[_T_out]):
         self.inputs = inputs
         kept = operation.key == "kept" and bool(inputs) and all(isinstance(one, Stream) and one.keyed for one in inputs)
         self.keyed: bool = kept or operation.key == "made"
+        self.clocked: bool = bool(inputs) and all(not isinstance(one, Stream) or one.clocked for one in inputs)
         self.serial = next(_serial)
         self._sides: dict[str, Stream[Any]] = {}
 
@@ -205,7 +207,9 @@ class Stream(Observable[_T_out]):
 
         def begin(_: Any = None, __: Any = None) -> None:
             try:
-                outlet.subscription = connect(self.operation.make(), self.inputs, outlet, scheduler, keyed=self.keyed)
+                outlet.subscription = connect(
+                    self.operation.make(), self.inputs, outlet, scheduler, keyed=self.keyed, clocked=self.clocked
+                )
             except Exception as error:
                 if not outlet.fail(error):
                     raise

@@ -75,7 +75,7 @@ class Port(Outlet):
 
     def watermark(self, mark: int) -> None:
         if not self.is_stopped:
-            self.node.watermark(mark, self.port)
+            self.host._turn(self.node.watermark)(mark, self.port)
 
     def _deliver_in_turn(self, b: Batch) -> None:
         assert self.host.lock is not None
@@ -109,16 +109,16 @@ class Port(Outlet):
 class ColdHost:
     """Drives one node for one subscription."""
 
-    __slots__ = ("emit", "group", "inner", "keyed", "lock", "node", "outlet", "pace", "scheduler", "wants_time")
+    __slots__ = ("clocked", "emit", "group", "inner", "keyed", "lock", "node", "outlet", "pace", "scheduler", "wants_time")
 
     durable = False
     forgiving = False
     wants_latest = False
     policy: Policy = Stop()
 
-    def __init__(self, node: Node, outlet: Outlet, scheduler: abc.SchedulerBase | None, *, keyed: bool) -> None:
+    def __init__(self, node: Node, outlet: Outlet, scheduler: abc.SchedulerBase | None, *, keyed: bool, clocked: bool) -> None:
         self.node = node
-        self.keyed = keyed
+        self.keyed, self.clocked = keyed, clocked
         self.outlet = outlet
         self.emit: Callable[[Batch], None] = outlet.batch
         self.scheduler = scheduler
@@ -209,10 +209,16 @@ class ColdHost:
 
 
 def connect(
-    node: Node, inputs: Sequence[Observable[Any]], outlet: Outlet, scheduler: abc.SchedulerBase | None, *, keyed: bool
+    node: Node,
+    inputs: Sequence[Observable[Any]],
+    outlet: Outlet,
+    scheduler: abc.SchedulerBase | None,
+    *,
+    keyed: bool,
+    clocked: bool,
 ) -> abc.DisposableBase:
     """Start ``node`` and subscribe to its inputs; the result disposes of them all."""
-    host = ColdHost(node, outlet, scheduler, keyed=keyed)
+    host = ColdHost(node, outlet, scheduler, keyed=keyed, clocked=clocked)
     node._bind(host)
     node.start()
     host.group.add(Disposable(node.close))

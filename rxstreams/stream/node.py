@@ -58,6 +58,8 @@ class Host(Protocol):
     """Whether a record may fail and the rest go on, so that what it changed must be undone."""
     keyed: bool
     """Whether its results have keys: the blueprint says so, whichever records come first."""
+    clocked: bool
+    """Whether time is the clock's, so that it passes while no record comes, too."""
     pace: Pace | None
     """What a source must heed before it emits on, if the observer can say that it has no room."""
     policy: Policy

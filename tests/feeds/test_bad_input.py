@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
@@ -15,7 +15,7 @@ from rxstreams.brokers import Record
 from rxstreams.brokers.memory import MemoryBroker
 from rxstreams.errors import DecodeError, TimestampError
 
-NOW = datetime(2026, 1, 16, 10, tzinfo=timezone.utc)
+NOW = datetime(2026, 1, 16, 10, tzinfo=UTC)
 
 
 class Order(msgspec.Struct):
@@ -39,12 +39,14 @@ BAD = {
     "no JSON at all": b"\x00\xff\xfe",
     "5 MB long": b'{"id": 1, "amount": 1.5, "at": "' + b"9" * 5_000_000 + b'"}',
     "naive time": b'{"id": 1, "amount": 1.5, "at": "2026-01-16T10:00:00"}',
-    "absurd time": order(1, datetime(2299, 1, 1, tzinfo=timezone.utc)),
+    "absurd time": order(1, datetime(2299, 1, 1, tzinfo=UTC)),
     "tombstone": None,
 }
 
 
-async def run(values: Sequence[bytes | None], policy: rxs.Skip | rxs.DeadLetter | rxs.Retry | None, app: str = "bad") -> MemoryBroker:
+async def run(
+    values: Sequence[bytes | None], policy: rxs.Skip | rxs.DeadLetter | rxs.Retry | None, app: str = "bad"
+) -> MemoryBroker:
     """Read ``values`` as orders with their own times, and write their ids to the topic ``ids``."""
     broker = MemoryBroker()
     await broker.start()
@@ -80,7 +82,12 @@ async def test_a_bad_record_goes_to_the_dead_letters_and_its_neighbours_go_on(ki
     assert dead.keys == [b"k"]
     assert dead.headers is not None
     headers = dict(dead.headers[0])
-    assert (headers["who"], headers["rxs.topic"], headers["rxs.partition"], headers["rxs.offset"]) == (b"me", b"orders", b"0", b"1")
+    assert (headers["who"], headers["rxs.topic"], headers["rxs.partition"], headers["rxs.offset"]) == (
+        b"me",
+        b"orders",
+        b"0",
+        b"1",
+    )
     assert headers["rxs.attempts"] == b"1"
     assert headers["rxs.stage"].startswith(b"from_topic(name='orders'")
     assert len(headers["rxs.error"]) < 2_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, TypedDict
 
 import msgspec
@@ -85,7 +85,7 @@ async def test_a_record_becomes_what_was_asked_for(type: Any, expected: Any) -> 
         ("earliest", [1, 2, 3]),
         ("latest", []),
         (1_700_000_002.0, [2, 3]),
-        (datetime.fromtimestamp(1_700_000_003, timezone.utc), [3]),
+        (datetime.fromtimestamp(1_700_000_003, UTC), [3]),
     ],
 )
 async def test_the_first_start_begins_where_it_is_told(start: Any, expected: list[int]) -> None:
