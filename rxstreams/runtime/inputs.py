@@ -73,7 +73,7 @@ class Inputs:
     def next(self, room: int) -> tuple[Vertex, Chunk | None] | None:
         """The next records of a source, as many as there is room for, or its end (None); None if nothing has come.
 
-        The sources take turns by chunks.
+        The sources take turns, so that none waits for a chunk of another that takes long.
 
         Raises:
             Exception: What the source failed with.
@@ -87,10 +87,10 @@ class Inputs:
             if chunk is None:
                 self.live.remove(vertex)
                 return vertex, None
+            self.live.append(self.live.pop(self.live.index(vertex)))
             if len(chunk.values) - at > room:
                 self._part[vertex] = chunk, at + room
                 return vertex, chunk.cut(at, at + room)
-            self.live.append(self.live.pop(self.live.index(vertex)))
             return vertex, chunk.cut(at, len(chunk.values)) if at else chunk
         return None
 

@@ -3,11 +3,11 @@
 import asyncio
 from array import array
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from msgspec import structs
+from msgspec.structs import replace
 
 from rxstreams.brokers import Commit, Fetched, Put, Record, TableRead
 from rxstreams.brokers.columns import Columns

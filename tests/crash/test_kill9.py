@@ -79,6 +79,10 @@ class Killing:
         )
 
 
+# One run of about a hundred kills serves all tests here, so they share a worker.
+pytestmark = [pytest.mark.xdist_group("kill9"), pytest.mark.timeout(400)]
+
+
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Killing:
     """The pipeline after all the kills, and after it was let to its end."""
@@ -107,7 +111,6 @@ def order(killed: Killing) -> list[Event]:
     return [event(part, seq) for part, seq in topic(killed.file, "out")]
 
 
-@pytest.mark.timeout(240)
 def test_every_step_was_hit_while_records_were_in_flight(killed: Killing) -> None:
     """At least 100 kills hit records in flight, every named step three times, and the log says the same as the count."""
     assert Counter(killed.log.read_text().split()) == killed.where - Counter({"at random": killed.where["at random"]})
