@@ -147,6 +147,7 @@ class Graph:
             node = vertex.node
             vertex.fan_in = node.ports > 1
             vertex.wants_time = node.needs_time or (node.passes_time and any(target.wants_time for target in targets))
+            vertex.wants_marks = node.has_timers or (node.passes_time and any(target.wants_marks for target in targets))
             vertex.wants_latest = bool(targets) and all(_is_last_view(target) for target in targets)
         self.timed = any(vertex.node.has_timers for vertex in self.vertices)
         self.one_by_one = self._find_clocks()
@@ -173,7 +174,7 @@ class Graph:
             behind = any(held[source] for source in vertex.inputs)
             held[vertex] = behind or vertex.node.holds_time
             vertex.one_clock = len(clocks[vertex]) == 1 and not behind
-            if vertex.fan_in and vertex.wants_time and not vertex.one_clock and _meets_itself(vertex):
+            if vertex.fan_in and vertex.wants_marks and not vertex.one_clock and _meets_itself(vertex):
                 exact = False
         return not exact
 

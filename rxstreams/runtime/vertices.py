@@ -76,7 +76,7 @@ class Vertex:
         self.youngest: tuple[Any, float, float] = (None, 0, 0)
         self.keyed = stream is not None and stream.keyed
         self.clocked = stream is not None and stream.clocked
-        self.wants_time = self.wants_latest = self.numbered = False
+        self.wants_time = self.wants_marks = self.wants_latest = self.numbered = False
         self.identity = self.fingerprint = ""
         self.policy: Policy = Stop()
         self.forgiving = False
@@ -162,7 +162,7 @@ class Vertex:
     def _hand_over(self, whole: Batch, ports: Sequence[int], start: int, stop: int) -> int:
         if start < stop and not self.closed:
             b, ports = whole.cut(start, stop), ports[start:stop]
-            if b.marks is not None and not self.one_clock:
+            if b.marks is not None and self.wants_marks and not self.one_clock:
                 others = {port: self.node.time_of_inputs(but=port) for port in set(ports)}
                 b = b.marked([min(mark, others[port]) for mark, port in zip(b.marks, ports)])
             self.node.merged(b, ports)
@@ -208,7 +208,7 @@ class Vertex:
 
     def forward(self, watermark: int) -> None:
         for target, port in self.edges:
-            if not target.wants_time:
+            if not target.wants_marks:
                 continue
             if target.fan_in:
                 target.inbox.append((port, Mark(watermark)))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import reactivex
-from reactivex import Observable
-from reactivex import operators as theirs
+from reactivex import Observable, operators as theirs
 
 from rxstreams import operators as ours
 
@@ -17,6 +16,7 @@ for _name in ours.__all__:
     if hasattr(theirs, _name):
         setattr(theirs, _name, getattr(ours, _name))
         setattr(Observable, _name, _method(_name))
+
 
 def _combine(function: object, fallback: object) -> object:
     return lambda *sources: function(*sources[1:])(sources[0]) if sources else fallback()

@@ -1,0 +1,366 @@
+"""Drives a graph as a run does, without a broker and on a clock of its own: cut anywhere, committed anywhere, crashed anywhere.
+
+The input is one list of events. However it is cut into pushes, what comes out must be the same; so a test runs it with pushes
+of one record, and again with others, and compares the outcomes.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import msgspec
+
+from rxstreams.batch import Batch
+from rxstreams.brokers.contract import Broker, Record
+from rxstreams.errors import Policy, Stop
+from rxstreams.feeds.source import Chunk, Source, Stamping
+from rxstreams.runtime.checkpoints import Checkpoints, Position
+from rxstreams.runtime.failures import Failure
+from rxstreams.runtime.graph import Graph
+from rxstreams.runtime.topology import topology_of
+from rxstreams.runtime.vertices import Vertex
+from rxstreams.stream import Node, Operation, Stream, operator, source_stream
+
+EPOCH = 1_700_000_000.0
+
+
+class Rec(NamedTuple):
+    """A record of a source's partition."""
+
+    source: str
+    partition: int
+    value: Any
+    time: int
+
+
+class End(NamedTuple):
+    """A source ends."""
+
+    source: str
+
+
+class Tick(NamedTuple):
+    """The clock goes on."""
+
+    seconds: float
+
+
+Event = Rec | End | Tick
+
+
+@dataclass(frozen=True, eq=False)
+class Lines:
+    """A source's blueprint; the harness pushes its records."""
+
+    id: str
+    weakness: str | None = None
+    live: bool = False
+    finish: bool = True
+    topic: str | None = None
+
+    async def chunks(
+        self, broker: Broker | None, positions: Mapping[int, int] | None, *, first: str | None
+    ) -> AsyncIterator[Chunk]:
+        raise NotImplementedError
+        yield
+
+
+def lines(name: str = "a", *, out_of_orderness: float = 2.0, on_error: Policy | None = None) -> Stream[Any]:
+    """A source of JSON lines, with the time that the record brings."""
+    feed = Lines(name)
+    decode = msgspec.json.Decoder().decode
+    make = lambda: Source(feed, decode, Stamping(None, out_of_orderness, None), on_error)  # noqa: E731  # a value among values
+    return source_stream(Operation("lines", make, {"name": name}, ends=feed, sides=("errors",)))
+
+
+class Collect(Node):
+    """Writes (value, time, key) of what comes into ``into``."""
+
+    def __init__(self, into: list[Any], *, timed: bool) -> None:
+        super().__init__()
+        self.into = into
+        self.needs_time = timed  # type: ignore[misc]  # of one node, here
+
+    def batch(self, b: Batch, port: int) -> None:
+        n = len(b)
+        self.into.extend(
+            zip(b.values, b.times if b.times and self.needs_time else [None] * n, b.keys or ["unkeyed"] * n, strict=True)
+        )
+        self.emit(b)
+
+
+@dataclass
+class Outcome:
+    """All that a run leaves behind."""
+
+    results: list[list[Any]] = field(default_factory=list)
+    outputs: dict[str, list[Record]] = field(default_factory=dict)
+    states: dict[str, dict[Any, Any]] = field(default_factory=dict)
+    closed: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+
+    @property
+    def values(self) -> list[list[Any]]:
+        """The results' values alone."""
+        return [[value for value, _, _ in one] for one in self.results]
+
+
+class Clock:
+    """Time that passes when told to, and the actions that wait for it."""
+
+    def __init__(self) -> None:
+        self.now = EPOCH
+        self.waiting: list[tuple[float, int, Callable[[], None]]] = []
+        self.numbers = itertools.count()
+
+    def later(self, seconds: float, action: Callable[[], None]) -> Any:
+        """As ``loop.call_later``."""
+        entry = (self.now + seconds, next(self.numbers), action)
+        heapq.heappush(self.waiting, entry)
+        return _Handle(self, entry)
+
+    def advance(self, seconds: float, after: Callable[[], None]) -> None:
+        """Let time pass; call ``after`` whenever something was due."""
+        until = self.now + seconds
+        while self.waiting and self.waiting[0][0] <= until:
+            self.now, _, action = heapq.heappop(self.waiting)
+            action()
+            after()
+        self.now = until
+
+
+class _Handle:
+    def __init__(self, clock: Clock, entry: Any) -> None:
+        self.clock, self.entry = clock, entry
+
+    def cancel(self) -> None:
+        if self.entry in self.clock.waiting:
+            self.clock.waiting.remove(self.entry)
+            heapq.heapify(self.clock.waiting)
+
+
+class Drive:
+    """One pipeline, its saved state, and the graph that is at work now.
+
+    Args:
+        streams: What to collect the results of.
+        timed: Whether event times are asked for downstream.
+        policy: The run's.
+    """
+
+    def __init__(self, *streams: Stream[Any], timed: bool = True, policy: Policy = Stop()) -> None:
+        self.policy, self.clock = policy, Clock()
+        self.results: list[list[Any]] = []
+        self.streams = [self.collected(stream, timed=timed) for stream in streams]
+        self.table: dict[bytes, bytes] = {}
+        self.outputs: dict[str, list[Record]] = {}
+        self.lost: list[str] = []
+        self.committed: tuple[Any, ...] = ()
+        self.epoch = 0
+        self.puts = 0
+        self.remember()
+        self.begin()
+
+    def collected(self, stream: Stream[Any], *, timed: bool) -> Stream[Any]:
+        """The stream, its results written down; a view at the end is one already."""
+        if stream.operation.kind == "to_view":
+            return stream
+        self.results.append(into := [])
+        return operator(Operation("collect", lambda: Collect(into, timed=timed)))(stream)
+
+    def begin(self) -> None:
+        """A new graph, from what was committed."""
+        self.clock.waiting.clear()
+        self.graph = Graph(
+            self.streams,
+            policy=self.policy,
+            clock=lambda: self.clock.now,
+            timer=self.clock.later,
+            on_lost=lambda failure, policy: self.lost.append(str(failure.error)),
+        )
+        self.sources: dict[str, Vertex] = {vertex.identity: vertex for vertex in self.graph.sources}
+        nodes: list[Any] = [vertex.node for vertex in self.graph.stateful]
+        self.checkpoints = Checkpoints(nodes, table="state", key_groups=4)
+        position = self.checkpoints.restore(list(self.table.items()))
+        closed: list[str] = []
+        if position is not None:
+            closed = list(position.clock["closed"])
+            for source, _, partition, highest in position.watermarks:
+                self.source(source).times.highest[partition] = highest
+        self.graph.start(closed)
+        for vertex in self.graph.sources:
+            if vertex.wants_time:
+                vertex.forward(self.source(vertex.identity).times.now)
+        self.graph.settle()
+        self.graph.run_posted()
+
+    def source(self, name: str) -> Source:
+        """A source's node."""
+        node = self.sources[name].node
+        assert isinstance(node, Source)
+        return node
+
+    # Events.
+
+    def feed(self, events: Sequence[Event], cuts: Iterable[int] | None = None, *, offset: int = 0) -> None:
+        """Take events in; ``cuts`` are the indices before which a push ends (None: before each).
+
+        Consecutive records of one partition are one push otherwise.
+        """
+        where = set(range(len(events)) if cuts is None else cuts)
+        start = 0
+        for i in range(1, len(events) + 1):
+            if i == len(events) or i in where or not _belong_together(events[start], events[i]):
+                self.take(events[start:i], offset + start)
+                start = i
+
+    def take(self, events: Sequence[Event], offset: int) -> None:
+        """One push, or one other event."""
+        first = events[0]
+        if isinstance(first, Tick):
+            self.clock.advance(first.seconds, self.graph.run_posted)
+        elif isinstance(first, End):
+            if first.source in self.sources and not self.sources[first.source].closed:
+                self.graph.finish_source(self.sources[first.source])
+        elif first.source in self.sources:
+            self.push(first, [one for one in events if isinstance(one, Rec)], offset)
+        self.graph.run_posted()
+
+    def push(self, first: Rec, records: Sequence[Rec], offset: int) -> None:
+        """Consecutive records of one partition."""
+        raw = [one.value if isinstance(one.value, bytes) else msgspec.json.encode(one.value) for one in records]
+        offsets = range(offset, offset + len(raw))
+        times = [one.time for one in records]
+        headers = [(("trace", str(at).encode()),) for at in offsets]
+        chunk = Chunk(first.partition, raw, offsets, offset + len(raw), times, [b"k"] * len(raw), headers)
+        if not self.sources[first.source].closed:
+            self.graph.push(self.sources[first.source], chunk)
+
+    # Commits and crashes.
+
+    def remember(self) -> None:
+        """What is committed beside the state."""
+        self.committed = (
+            [len(one) for one in self.results],
+            {topic: list(records) for topic, records in self.outputs.items()},
+            list(self.lost),
+        )
+
+    def commit(self) -> None:
+        """Save the state, and make the results so far final."""
+        self.graph.cut()
+        for topic, records in self.graph.outputs.items():
+            self.outputs.setdefault(topic, []).extend(records)
+        self.graph.outputs = {}
+        self.epoch += 1
+        marks = [
+            (name, "", partition, high) for name in self.sources for partition, high in self.source(name).times.highest.items()
+        ]
+        closed = [vertex.identity for vertex in self.graph.vertices if vertex.closed and vertex.identity]
+        position = Position(epoch=self.epoch, watermarks=marks, topology=topology_of(self.graph), clock={"closed": closed})
+        puts = self.checkpoints.cut(position)
+        self.puts += len(puts)
+        for put in puts:
+            if put.value is None:
+                self.table.pop(put.key, None)
+            else:
+                self.table[put.key] = put.value
+        self.checkpoints.promote()
+        self.remember()
+
+    def crash(self) -> None:
+        """Forget what was not committed, and begin anew."""
+        self.graph.close()
+        lengths, self.outputs, self.lost = self.committed
+        self.outputs = {topic: list(records) for topic, records in self.outputs.items()}
+        self.lost = list(self.lost)
+        for one, length in zip(self.results, lengths, strict=True):
+            del one[length:]
+        self.begin()
+
+    def outcome(self) -> Outcome:
+        """What there is now, after a commit."""
+        self.commit()
+        states = {vertex.identity: dict(vertex.node.states) for vertex in self.graph.stateful}
+        closed = sorted(vertex.title for vertex in self.graph.vertices if vertex.closed)
+        return Outcome([list(one) for one in self.results], dict(self.outputs), states, closed, sorted(self.lost))
+
+
+def _belong_together(one: Event, other: Event) -> bool:
+    return isinstance(one, Rec) and isinstance(other, Rec) and one[:2] == other[:2]
+
+
+def run(
+    events: Sequence[Event], *streams: Stream[Any], cuts: Iterable[int] | None = None, timed: bool = True, policy: Policy = Stop()
+) -> Outcome:
+    """The outcome of a run that is cut like this (None: pushes of one)."""
+    drive = Drive(*streams, timed=timed, policy=policy)
+    drive.feed(events, cuts)
+    return drive.outcome()
+
+
+def run_with_crashes(
+    events: Sequence[Event], *streams: Stream[Any], rng: random.Random, timed: bool = True, policy: Policy = Stop()
+) -> Outcome:
+    """The same with random cuts, commits and crashes; after a crash the input is read again, cut in other places."""
+    drive = Drive(*streams, timed=timed, policy=policy)
+    done = committed = 0
+    clock = drive.clock.now
+    crashes = 3
+    while done < len(events):
+        n = rng.randint(1, max(2, len(events) // 4))
+        drive.feed(events[done : done + n], random_cuts(rng, n), offset=done)
+        done = min(done + n, len(events))
+        if rng.random() < 0.5:
+            drive.commit()
+            committed, clock = done, drive.clock.now
+        if crashes and rng.random() < 0.5:
+            crashes -= 1
+            drive.clock.now = clock
+            drive.crash()
+            done = committed
+    return drive.outcome()
+
+
+def random_cuts(rng: random.Random, n: int) -> list[int]:
+    """Some indices below ``n``: few, or many."""
+    return sorted(rng.sample(range(n), rng.randint(0, min(n, rng.choice((2, 8, n))))))
+
+
+def random_events(
+    rng: random.Random, n: int, *, sources: Sequence[str] = ("a",), partitions: int = 1, ticks: bool = False, most: int = 20
+) -> list[Event]:
+    """Records in runs of one partition, their times roughly ascending, sometimes a pause, then the ends."""
+    events: list[Event] = []
+    now = 0
+    while len(events) < n:
+        source, partition = rng.choice(sources), rng.randrange(partitions)
+        for _ in range(rng.randint(1, 12)):
+            now += rng.choice((0, 100, 400, 1500))
+            events.append(Rec(source, partition, rng.randrange(most), max(0, now - rng.choice((0, 0, 900, 2500)))))
+        if ticks and rng.random() < 0.3:
+            events.append(Tick(rng.choice((0.5, 1.0, 3.0))))
+    ends: list[Event] = [End(source) for source in sources]
+    rng.shuffle(ends)
+    return [*events, *ends]
+
+
+__all__ = [
+    "Drive",
+    "End",
+    "Event",
+    "Failure",
+    "Outcome",
+    "Rec",
+    "Tick",
+    "lines",
+    "random_cuts",
+    "random_events",
+    "run",
+    "run_with_crashes",
+]
