@@ -421,3 +421,30 @@ def test_a_sum_too_great_for_its_mean_fails_at_its_record() -> None:
             outcome = drive.outcome()
             assert outcome.states["means"] == {None: [2, 4, 2]}
             assert len(outcome.lost) == 1
+
+
+class Tell:
+    """A keyed operator that tells what it is given, and when."""
+
+    def open(self) -> None:
+        """Nothing to keep."""
+
+    def process(self, state: None, key: Any, value: Any, time: int, ctx: Any) -> None:
+        """Tell the value, its time, and the watermark."""
+        ctx.emit((value, time, ctx.watermark))
+
+    def on_timer(self, *_: Any) -> None:
+        """Do nothing."""
+
+
+@pytest.mark.parametrize("cuts", [None, []], ids=["ones", "whole"])
+def test_results_that_are_held_back_hold_the_watermark(cuts: list[int] | None) -> None:
+    """What reduce and buffers have yet to emit is never late: the watermark does not pass its time before it is out."""
+    events: list[Event] = [*(Rec("a", 0, n, 1000 * n) for n in range(1, 8)), End("a")]
+    small = lines().pipe(ops.filter(lambda x: x < 4))
+    drive = Drive(
+        small.pipe(ops.reduce(lambda a, b: a + b), ops.process(Tell())), small.pipe(ops.buffer_with_count(2), ops.process(Tell()))
+    )
+    drive.feed(events, cuts)
+    low = -(2**62)
+    assert drive.outcome().values == [[(6, 3000, low)], [([1, 2], 2000, -1000), ([3], 3000, 3000)]]
