@@ -144,8 +144,6 @@ class BufferWithCount(Buffer):
         indices, lists, times, marks = [], [], [], []
         for i, value in enumerate(b.values):
             number = seen + i
-            if b.marks:
-                self.told = max(self.told, min(b.marks[i], _least_time(opened)))
             if number % self.skip == 0:
                 opened.append([number, START])
             if not opened:

@@ -295,7 +295,6 @@ class Process(Node):
         self.keyed, self.on_error = keyed, on_error
         self.timers = Timers()
         self.high = START
-        self.last: tuple[Any, float] = (None, -1.0)
         self.awaited = NEVER
         self.alarm: DisposableBase = Disposable()
         self.out: list[tuple[Any, int, Hashable, float, int]] = []
@@ -316,7 +315,6 @@ class Process(Node):
     def batch(self, b: Batch, port: int) -> None:
         n = len(b)
         self.each(self.one, b, b.keys or [None] * n, b.times or [0] * n, b.marks or [START] * n, b.order or [0] * n)
-        self.last = self.host.origin(), b.order[-1] if b.order else -1.0
         self.wait()
         self.send()
 
@@ -334,8 +332,7 @@ class Process(Node):
         if mark <= self.high:
             return
         if self.timers.next <= mark:
-            push, order = self.last
-            last = Moment(order if push is self.host.origin() else -1.0, START, START)
+            last = Moment(-1.0, START, START)
             for time, key in self.timers.due(mark):
                 # Not before what came before: a timer may set another one for a time that is over.
                 order, before, after = self.host.moment(time, mark)

@@ -174,8 +174,10 @@ class Graph:
             behind = any(held[source] for source in vertex.inputs)
             held[vertex] = behind or vertex.node.holds_time
             vertex.one_clock = len(clocks[vertex]) == 1 and not behind
-            if vertex.fan_in and vertex.wants_marks and not vertex.one_clock and _meets_itself(vertex):
+            if vertex.wants_marks and vertex.fan_in and not vertex.one_clock and _meets_itself(vertex):
                 exact = False
+            if vertex.node.has_timers and behind:
+                exact = False  # within a push nobody knows when a held watermark was let go
         return not exact
 
     def _find_siblings(self) -> None:

@@ -80,8 +80,9 @@ class Loop:
         if not self.closed:
             lines.append("append(value)")
             lines += ["append_key(key)"] if self.keyed else []
+        bound = "".join(f", {name}={name}" for name in self.names)  # as locals they are found quicker than as globals
         code = f"""
-def loop(records, values, keys):
+def loop(records, values, keys{bound}):
     append, append_key = values.append, keys.append
 {indented(self.before, 1)}
     for value in records:

@@ -56,6 +56,8 @@ class Pulse:
             ctx.forget()
         elif state[0] % 3 == 0:
             ctx.set_timer(time + 250)
+        elif time % 2 == 0:
+            ctx.set_timer(time - 4999)
 
 
 def _twice(x: Any) -> int:
