@@ -83,6 +83,11 @@ class Buffer(Node):
             self.put("told", self.told)  # a late record came; what was told already must be known after a restart
         self.forward(self.told)
 
+    def tell_anew(self) -> None:
+        """Say how far time has come, as the open lists are others now."""
+        if self.mark > START:
+            self.watermark(self.mark, 0)
+
     def end_with(self, *, empty: bool) -> None:
         """Emit every open list, at the end of the input."""
         after, opened = self.states["seen"], self.states["open"]
@@ -162,6 +167,7 @@ class BufferWithCount(Buffer):
         self.put("seen", seen + len(b))
         self.put("open", opened)
         self.emit(b.at(indices, lists).keyed(None).timed(times if b.times else None).marked(marks if b.marks else None))
+        self.tell_anew()
 
     def end(self, port: int, at: float | None = None) -> None:
         self.end_with(empty=False)
@@ -249,8 +255,7 @@ class BufferWithTime(Buffer):
         if part is not None:
             b = self.host.fresh((part,), (self.time_of(latest),))
             self.emit(b.marked(b.marks and [self.told]))
-            if self.host.wants_time:
-                self.watermark(self.mark, 0)
+            self.tell_anew()
 
     def batch(self, b: Batch, port: int) -> None:
         seen, opened = self.states["seen"], [list(one) for one in self.states["open"]]
@@ -264,6 +269,7 @@ class BufferWithTime(Buffer):
         else:
             self.first = seen + len(b)
         self.put("seen", seen + len(b))
+        self.tell_anew()
 
     def end(self, port: int, at: float | None = None) -> None:
         self.end_with(empty=True)

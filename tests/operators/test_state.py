@@ -441,9 +441,10 @@ class Tell:
 def test_results_that_are_held_back_hold_the_watermark(cuts: list[int] | None) -> None:
     """What reduce and buffers have yet to emit is never late: the watermark does not pass its time before it is out."""
     events: list[Event] = [*(Rec("a", 0, n, 1000 * n) for n in range(1, 8)), End("a")]
-    small = lines().pipe(ops.filter(lambda x: x < 4))
+    source = lines()
+    small = source.pipe(ops.filter(lambda x: x < 4))
     drive = Drive(
-        lines().pipe(ops.take(3), ops.reduce(lambda a, b: a + b), ops.process(Tell())),
+        source.pipe(ops.take(3), ops.reduce(lambda a, b: a + b), ops.process(Tell())),
         small.pipe(ops.buffer_with_count(2), ops.process(Tell())),
     )
     drive.feed(events, cuts)
