@@ -15,7 +15,7 @@ demo: $(STAMP) ## Run the shop live until Ctrl-C (SECONDS=15 ends it by itself)
 	@$(PY) -m pipelines.demo $(if $(SECONDS),--seconds $(SECONDS))
 
 test: $(STAMP) ## Run every test that needs no server (ARGS="-k windows -x" goes to pytest)
-	$(PY) -m pytest -n 2 --dist loadgroup -m "not servers and not kafka and not soak and not bench" $(ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile -m "not servers and not kafka and not soak and not bench" $(ARGS)
 
 check: $(STAMP) ## Check format, lint and types: what CI checks before the tests
 	$(PY) -m ruff format --check .

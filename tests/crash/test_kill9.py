@@ -79,8 +79,8 @@ class Killing:
         )
 
 
-# One run of about a hundred kills serves all tests here, so they share a worker.
-pytestmark = [pytest.mark.xdist_group("kill9"), pytest.mark.timeout(400)]
+# One run of about a hundred kills serves all tests here (a file is one worker's: `make test`).
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture(scope="module")

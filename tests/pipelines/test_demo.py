@@ -13,10 +13,6 @@ import pytest
 
 from tests.pipelines.conftest import Modules
 
-# A server that is killed frees its port: nobody else may begin on it meanwhile.
-pytestmark = pytest.mark.xdist_group("servers")
-
-
 SUMMARY = re.compile(r"(\d+) orders acknowledged, all of them in the (\d+) served")
 
 

@@ -19,10 +19,6 @@ from rxstreams.brokers.sqlite import SqliteBroker
 from rxstreams.errors import BrokerError, CommitUnknownError, StorageFullError
 from tests.pipelines.conftest import Serve
 
-# A server that is killed frees its port: nobody else may begin on it meanwhile.
-pytestmark = pytest.mark.xdist_group("servers")
-
-
 FULL = {"id": "order-1", "userId": "user-1", "amount": 100, "timestamp": "2026-01-16T10:00:00Z"}
 
 
