@@ -65,7 +65,8 @@ async def run(records: int) -> None:
     assert max(kept) <= 4 * SHARE, "what was read is deleted; how far a commit is behind the appends is a matter of luck"
     print("resident MB:", [round(bytes_ / 1e6) for bytes_ in held])
     half = len(held) // 2  # until then batches, buffers and the allocator grow to their size
-    assert max(held[half:]) - max(held[:half]) < 10_000_000, held
+    # 50 bytes a record of the second half; the five million of `make soak` notice less than five.
+    assert max(held[half:]) - max(held[:half]) < 25_000_000, held
 
 
 def resident() -> int:
