@@ -6,7 +6,7 @@
     stream       Stream, and what operators are made of
     aggregates   count, sum, mean, min, max
     state        keyed state: keys, timers, codec
-    operators    by family: mapping, combining, keyed, buffering, dedup, sinks
+    operators    by family: mapping, folding, taking, combining, keyed, buffering, dedup, sinks
     brokers      where topics, tables and offsets live: memory, sqlite
     feeds        sources: topics, iterables
     views        queryable results

@@ -217,7 +217,7 @@ MUTANTS = [
     ),
     mutant(
         "a seed is each attempt's own",
-        "operators/mapping.py",
+        "operators/folding.py",
         "            self.seed = loads(dumps(pack(self.seed)))",
         "            pass",
         DOUBT,
@@ -246,7 +246,7 @@ MUTANTS = [
     ),
     mutant(
         "timers are restored",
-        "operators/keyed.py",
+        "operators/processing.py",
         "            self.timers.restore(key, times)\n        self.wait()",
         "            pass\n        self.wait()",
         TIME,
@@ -268,25 +268,29 @@ MUTANTS = [
     # Saved state.
     mutant(
         "dirty tracking: scan",
-        "operators/mapping.py",
+        "operators/folding.py",
         "            self.dirty.add(None)\n            if self.host.durable",
         "            if self.host.durable",
         GOES_ON,
     ),
     mutant(
         "dirty tracking: aggregate",
-        "operators/keyed.py",
+        "operators/aggregating.py",
         "        self.dirty.add(key)\n        self.hot[key] = row\n",
         "        self.hot[key] = row\n",
         DOUBT,
         f"{RUN}a_published_view_is_read_from_elsewhere",
     ),
     mutant(
-        "dirty tracking: process", "operators/keyed.py", "        self.dirty.add(key)\n        try:\n", "        try:\n", TIME
+        "dirty tracking: process",
+        "operators/processing.py",
+        "        self.dirty.add(key)\n        try:\n",
+        "        try:\n",
+        TIME,
     ),
     mutant(
         "dirty tracking: take",
-        "operators/mapping.py",
+        "operators/taking.py",
         "        self.states[None] = taken = taken + len(b)\n        self.dirty.add(None)\n",
         "        self.states[None] = taken = taken + len(b)\n",
         f"{RUN}take_that_is_over_completes_the_run",
@@ -391,15 +395,15 @@ MUTANTS = [
     ),
     mutant(
         "undoing a failed record: process",
-        "operators/keyed.py",
+        "operators/processing.py",
         "            if before is not None:\n                self.states[key] = [loads(before), list(timers)]\n",
         "",
         TRACE,
     ),
-    mutant("undoing a failed record: results", "operators/keyed.py", "            del self.out[sent:]\n", "", TRACE),
+    mutant("undoing a failed record: results", "operators/processing.py", "            del self.out[sent:]\n", "", TRACE),
     mutant(
         "undoing a failed record: timers",
-        "operators/keyed.py",
+        "operators/processing.py",
         "            self.timers.forget(key)\n            self.timers.restore(key, timers)\n",
         "",
         TRACE,

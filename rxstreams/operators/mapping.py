@@ -1,4 +1,4 @@
-"""One record in, some records out: map, filter, flat_map, scan, reduce, take."""
+"""One record in, some records out: map, filter, flat_map."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ from typing import Any, TypeVar, overload
 
 import reactivex
 from reactivex import Observable
-from reactivex.internal import SequenceContainsNoElementsError, is_future
+from reactivex.internal import is_future
 from reactivex.internal.utils import NotSet
 
 from rxstreams.batch import Batch
-from rxstreams.errors import ConfigError, GraphError, Policy, StateCodecError, check_policy
-from rxstreams.operators.arguments import check_count, check_function, check_name
-from rxstreams.state.codec import TAGGED, dumps, loads, pack
+from rxstreams.errors import ConfigError, GraphError, Policy, check_policy
+from rxstreams.operators.arguments import check_function
 from rxstreams.stream import Node, Operation, Stream, operator
 from rxstreams.stream.loops import Loop
-from rxstreams.watermarks import START
 
-__all__ = ["filter", "flat_map", "map", "reduce", "scan", "take"]
+__all__ = ["filter", "flat_map", "map"]
 
 A = TypeVar("A", bound=Any)
 B = TypeVar("B")
@@ -195,164 +193,3 @@ def _collect(inner: Observable[Any]) -> list[Any]:
     if ends[0] is not None:
         raise ends[0]
     return values
-
-
-def scan(
-    accumulator: Callable[[B, A], B], seed: B = _UNSET, *, on_error: Policy | None = None, name: str | None = None
-) -> Callable[[Observable[A]], Stream[B]]:
-    """Fold the values, and emit the fold so far for each; the first value stands for a missing ``seed``.
-
-        orders   -1--2--3-|
-                 [ scan(lambda total, x: total + x) ]
-        result   -a--b--c-|          a=1 b=3 c=6
-
-    Shape: A → B, one for one, in order; one fold over all records, whatever their keys. ``accumulator`` returns a new fold: one
-    that it changed in place would change in the hands of whoever got it before.
-    Holds: the fold so far; saved in a run, so it must be encodable (see ``rxstreams.state.codec``).
-    Ends: with its input; an exception ends a subscription, and meets ``on_error`` in a run (the fold stays as it was).
-
-    Source: Rx ``scan`` (RxPY ``operators.scan``).
-    """
-    check_function("scan(accumulator)", accumulator)
-    check_policy("scan", on_error, waits=False)
-    check_name("scan(name)", name)
-    parameters = {"accumulator": accumulator, "seed": None if seed is NotSet else seed}
-    make = lambda: Scan(accumulator, seed, on_error)  # noqa: E731  # a value among values
-    return operator(Operation("scan", make, parameters, name, stateful=True, sides=("errors",)))
-
-
-class Scan(Node):
-    """The fold that scan and reduce share."""
-
-    codec = TAGGED
-
-    def __init__(self, accumulator: Callable[[Any, Any], Any], seed: Any, on_error: Policy | None) -> None:
-        super().__init__()
-        self.accumulator, self.seed, self.on_error = accumulator, seed, on_error
-        self.savable: set[type] = set()
-
-    def start(self) -> None:
-        if self.host.durable and self.seed is not NotSet:
-            self.seed = loads(dumps(pack(self.seed)))  # an accumulator may change it in place, and the task may start again
-
-    def step(self, value: Any) -> Any:
-        states = self.states
-        if None in states:
-            states[None] = result = self.accumulator(states[None], value)
-        else:
-            states[None] = result = value if self.seed is NotSet else self.accumulator(self.seed, value)
-        return result
-
-    def fold(self, b: Batch) -> tuple[list[Any], Batch]:
-        results, b = self.each(self.step, b)
-        if results:
-            self.dirty.add(None)
-            if self.host.durable and type(results[-1]) not in self.savable:
-                self.check(results[-1])
-        return results, b
-
-    def check(self, fold: Any) -> None:
-        """What cannot be saved fails at the record that made it, not at the commit."""
-        try:
-            TAGGED.check(fold)
-        except StateCodecError as error:
-            self.fail(error)
-        self.savable.add(type(fold))
-
-    def batch(self, b: Batch, port: int) -> None:
-        results, b = self.fold(b)
-        self.emit(b.of(results))
-
-
-def reduce(
-    accumulator: Callable[[B, A], B], seed: B = _UNSET, *, on_error: Policy | None = None, name: str | None = None
-) -> Callable[[Observable[A]], Stream[B]]:
-    """Fold the values, and emit the fold when the input ends.
-
-        orders   -1--2--3-|
-                 [ reduce(lambda total, x: total + x) ]
-        result   ---------(a,|)      a=6
-
-    Shape: A → B, one in all; its time is the latest of the records.
-    Holds: the fold so far; saved in a run.
-    Ends: with its input, after the result; an empty input without ``seed`` is an error.
-
-    Raises:
-        SequenceContainsNoElementsError: In ``on_error``, if there was neither a value nor a seed.
-
-    Source: Rx ``reduce`` (RxPY ``operators.reduce``).
-    """
-    check_function("reduce(accumulator)", accumulator)
-    check_policy("reduce", on_error, waits=False)
-    check_name("reduce(name)", name)
-    parameters = {"accumulator": accumulator, "seed": None if seed is NotSet else seed}
-    make = lambda: Reduce(accumulator, seed, on_error)  # noqa: E731  # a value among values
-    return operator(Operation("reduce", make, parameters, name, stateful=True, key="dropped", sides=("errors",)))
-
-
-class Reduce(Scan):
-    holds_time = True
-
-    def batch(self, b: Batch, port: int) -> None:
-        _, b = self.fold(b)
-        if b.times:
-            self.states["time"] = max(self.states.get("time", b.times[0]), *b.times)
-            self.dirty.add("time")
-
-    def end(self, port: int, at: float | None = None) -> None:
-        if None not in self.states and self.seed is NotSet:
-            self.fail(SequenceContainsNoElementsError())
-            return
-        b = self.host.fresh((self.states.get(None, self.seed),), (self.states.get("time", 0),))
-        self.emit(b.marked(b.marks and (START,)))
-        self.finish()
-
-    def watermark(self, mark: int, port: int) -> None:
-        """The one result has the time of some record, so time stands still until it is out."""
-
-
-def take(count: int, *, name: str | None = None) -> Callable[[Observable[A]], Stream[A]]:
-    """Let the first ``count`` values through, then end.
-
-        orders   -1--2--3--4-|
-                 [ take(2) ]
-        result   -a--(b,|)           a=1 b=2
-
-    Shape: A → A, ``count`` at most, in order; times and keys stay.
-    Holds: how many have passed; saved in a run, so a restart does not begin anew.
-    Ends: right after the last value; a run whose every branch has ended this way records that it is complete.
-
-    Raises:
-        ArgumentOutOfRangeException: If ``count`` is negative.
-
-    Source: Rx ``take`` (RxPY ``operators.take``).
-    """
-    if isinstance(count, int) and count < 0:
-        raise reactivex.internal.ArgumentOutOfRangeException()
-    check_count("take(count)", count, least=0)
-    check_name("take(name)", name)
-    build = operator(Operation("take", lambda: Take(count), {"count": count}, name, defines=("count",), stateful=True))
-    return build if count else lambda source: build(reactivex.empty())
-
-
-class Take(Node):
-    codec = TAGGED
-
-    def __init__(self, count: int) -> None:
-        super().__init__()
-        self.count = count
-
-    def start(self) -> None:
-        if self.states.get(None, 0) >= self.count > 0:
-            self.finish()
-
-    def batch(self, b: Batch, port: int) -> None:
-        taken = self.states.get(None, 0)
-        if taken >= self.count:
-            return
-        b = b.cut(0, self.count - taken)
-        self.states[None] = taken = taken + len(b)
-        self.dirty.add(None)
-        self.emit(b)
-        if taken == self.count:
-            self.finish(b.order[-1] if b.order else None)

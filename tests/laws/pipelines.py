@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rxstreams import Stream, aggregates as agg, operators as ops
-
-Make = Callable[[random.Random, Stream[Any]], Stream[Any]]
-
-
-def number(value: Any) -> int:
-    """An integer of whatever an operator emits."""
-    if isinstance(value, int):
-        return value
-    if isinstance(value, float):
-        return round(value * 8)
-    if value is None:
-        return -1
-    if isinstance(value, list | tuple):
-        return sum((i + 1) * number(one) for i, one in enumerate(value)) % 1009
-    if isinstance(value, str):
-        return len(value)
-    return number([getattr(value, name) for name in value.__struct_fields__])
+from tests.vocabulary import combining, folding, mapping, taking, timing
+from tests.vocabulary.values import Make, number
 
 
 class Pulse:
@@ -176,8 +161,16 @@ GENERATORS: dict[str, Make] = {
     "to_callable": _to_callable,
     "to_topic": _to_topic,
     "to_view": _to_view,
+    **combining.GENERATORS,
+    **folding.GENERATORS,
+    **mapping.GENERATORS,
+    **taking.GENERATORS,
+    **timing.GENERATORS,
 }
 """An operator without a generator fails a test."""
+
+CLOCKED = frozenset({"buffer_with_time"}) | timing.GENERATORS.keys()
+"""Their results depend on the clock, so the clock must go on, and a crash may change them."""
 
 LIVELY = (
     "map",

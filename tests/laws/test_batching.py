@@ -7,7 +7,8 @@ import pytest
 
 from rxstreams import Stream, operators as ops
 from tests.laws.harness import Outcome, lines, random_cuts, random_events, run, run_with_crashes
-from tests.laws.pipelines import GENERATORS, Pulse, chain, number, random_graph
+from tests.laws.pipelines import CLOCKED, GENERATORS, Pulse, chain, random_graph
+from tests.vocabulary.values import number
 
 RECORDS = 220
 GRAPHS = 3000
@@ -39,7 +40,7 @@ def test_cuts_do_not_show_in_an_operator(name: str, timed: bool) -> None:
     """Three random cuts of 220 records give what pushes of one give, with one partition and with three."""
     for seed in range(6):
         rng = random.Random(f"{name}{seed}")
-        events = random_events(rng, RECORDS, partitions=rng.choice((1, 3)), ticks=name == "buffer_with_time")
+        events = random_events(rng, RECORDS, partitions=rng.choice((1, 3)), ticks=name in CLOCKED)
         names = rng.choice(([name], ["key_by", name], ["filter", name], ["process", name]))
         expected = run(events, pipeline(seed, names), timed=timed)
         for cuts in ([], *(random_cuts(rng, len(events)) for _ in range(3))):
@@ -52,7 +53,7 @@ def test_cuts_and_crashes_do_not_show_in_a_chain_of_three(name: str) -> None:
     for seed in range(12):
         rng = random.Random(f"chain {name}{seed}")
         names = [rng.choice(sorted(GENERATORS)), name, rng.choice(sorted(GENERATORS))]
-        ticks = "buffer_with_time" in names
+        ticks = not CLOCKED.isdisjoint(names)
         events = random_events(rng, RECORDS, partitions=rng.choice((1, 3)), ticks=ticks)
         expected = run(events, pipeline(seed, names))
         for _ in range(2):

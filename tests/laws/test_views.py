@@ -5,7 +5,7 @@ from typing import Any
 
 from rxstreams import Stream, aggregates as agg, operators as ops
 from tests.laws.harness import End, Event, Rec, lines, random_cuts, random_events, run, run_with_crashes
-from tests.laws.pipelines import number
+from tests.vocabulary.values import number
 
 FIELDS: dict[str, Any] = {
     "n": agg.count(),

@@ -14,16 +14,10 @@ from reactivex.internal import ArgumentOutOfRangeException
 import rxstreams
 from rxstreams import Retry, Stream, aggregates as agg, operators as ops
 from rxstreams.errors import ConfigError
+from tests.vocabulary import combining, folding, mapping, taking, timing
+from tests.vocabulary.values import waiting, yielding
 
-
-async def waiting(value: Any) -> Any:
-    """A coroutine function."""
-    return value
-
-
-async def yielding(value: Any) -> Any:
-    """An async generator function."""
-    yield value
+FAMILIES = (combining, folding, mapping, taking, timing)
 
 
 class AsyncCall:
@@ -151,6 +145,8 @@ CASES: dict[str, list[tuple[Callable[[], Any], str]]] = {
     ],
     "to_view": [(lambda: ops.to_view(3), r"to_view\(name\)"), (lambda: ops.to_view("v", publish="yes"), r"to_view\(publish\)")],
 }
+for _family in FAMILIES:
+    CASES |= _family.ARGUMENTS
 Skip = rxstreams.Skip
 
 
@@ -195,6 +191,8 @@ BUILD: dict[str, Callable[[], Any]] = {
     "to_topic": lambda: ops.to_topic("t"),
     "to_view": lambda: ops.to_view("v"),
 }
+for _family in FAMILIES:
+    BUILD |= _family.BUILD
 
 
 class _Nothing(NoTimer):
@@ -227,6 +225,8 @@ def test_fluent_methods_build_our_operators() -> None:
         "scan": (max,),
         "take": (1,),
     }
+    for family in FAMILIES:
+        arguments |= family.FLUENT
     fluent = [name for name in ops.__all__ if hasattr(Observable, name)]
     assert fluent == sorted(arguments)
     for name in fluent:

@@ -12,7 +12,7 @@ from reactivex.testing import ReactiveTest, TestScheduler
 import rxstreams
 from rxstreams import DeadLetter, Retry, Skip, Stream, aggregates as agg, operators as ops
 from rxstreams.errors import SinkError
-from rxstreams.operators.keyed import Process
+from rxstreams.operators.processing import Process
 from rxstreams.runtime.graph import Graph
 from tests.laws.harness import Drive, End, Event, Rec, Tick, lines, random_events
 from tests.laws.pipelines import Pulse
