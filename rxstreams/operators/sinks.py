@@ -262,8 +262,7 @@ class Awaiting(Node):
             self.next = number + 1
         self.work()
 
-    def room(self) -> int:
-        """How many more values may come."""
+    def room(self, port: int = 0) -> int:
         return self.capacity - len(self.waiting)
 
     def paced(self, beyond: Pace | None) -> Pace | None:

@@ -10,27 +10,29 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import repeat
 from math import floor
-from typing import Any
+from typing import Any, TypeVar
 
 from reactivex import Observable, abc
-from reactivex.disposable import Disposable, SingleAssignmentDisposable
+from reactivex.disposable import Disposable
 
 from rxstreams.batch import Batch
 from rxstreams.brokers.contract import Record
 from rxstreams.errors import DeadLetter, GraphError, Policy, Skip, Stop
 from rxstreams.feeds.source import Chunk, Source
-from rxstreams.operators.sinks import Awaiting, TopicSink, ViewSink
+from rxstreams.operators.sinks import TopicSink, ViewSink
+from rxstreams.runtime.demand import Demand
 from rxstreams.runtime.failures import Failure
 from rxstreams.runtime.fusion import fuse
 from rxstreams.runtime.naming import name_vertices
 from rxstreams.runtime.opaque import Opaque
-from rxstreams.runtime.scheduling import RunScheduler
 from rxstreams.runtime.vertices import LAST, MOST_LEVELS, Vertex
 from rxstreams.stream import Moment, Outlet, Stream, attached
 from rxstreams.stream.blueprint import SideOf
 from rxstreams.watermarks import START
 
 __all__ = ["Graph"]
+
+T = TypeVar("T")
 
 
 class Graph:
@@ -54,10 +56,10 @@ class Graph:
         on_lost: Callable[[Failure, Skip | DeadLetter], None] = lambda failure, policy: None,
     ) -> None:
         self.policy, self.clock, self.timer, self.note_lost = policy, clock, timer, on_lost
-        self.scheduler = RunScheduler(self.post, self.later, clock)
         self.vertices: list[Vertex] = []
         self._of: dict[Stream[Any], Vertex] = {}
-        self._making: list[Vertex] = []
+        self._making: list[Opaque] = []
+        self.foreign: Opaque | None = None
         self.posted: deque[Callable[[], None]] = deque()
         self.outputs: dict[str, list[Record]] = {}
         self.outgoing: dict[str, list[tuple[Sequence[float] | None, Sequence[tuple[Any, ...]]]]] = {}
@@ -110,38 +112,37 @@ class Graph:
 
     def _opaque(self, foreign: Observable[Any]) -> Vertex:
         """A vertex for a chain of foreign operators: subscribing to it shows which streams it reads."""
-        node = Opaque()
+        node = Opaque(self)
         vertex = node.vertex = Vertex(self, None, node, f"opaque({type(foreign).__name__})")
         node._bind(vertex)
-        self._making.append(vertex)
+        self._making.append(node)
         try:
-            node.subscription = SingleAssignmentDisposable()
-            node.subscription.disposable = foreign.subscribe(node.take, node.take_error, node.take_end, scheduler=self.scheduler)
+            node.subscribe_to(foreign)
         finally:
             self._making.pop()
         self.vertices.append(vertex)
         return vertex
 
     def attach(self, stream: Stream[Any], outlet: Outlet) -> abc.DisposableBase:
-        """A foreign operator subscribes to a stream: now, while the graph is made, or too late."""
-        if not self._making:
+        """A foreign operator subscribes to a stream: while the graph is made, again to one that it reads, or too late."""
+        if self._making:
+            reader, source = self._making[-1], self._vertex(stream)
+            source.edges.append((reader.vertex, reader.tap(outlet)))
+            reader.vertex.inputs.append(source)
+        elif self.foreign is None or not self.foreign.tap_again(self._of.get(stream), outlet):
             raise GraphError(
                 f"{stream!r} was subscribed to while the run was under way; a run makes its graph before the first record. Put "
                 "the stream into the pipeline itself (merge, combine_latest, a join), or return an iterable from flat_map"
             )
-        reader = self._making[-1]
-        source = self._vertex(stream)
-        opaque = reader.node
-        assert isinstance(opaque, Opaque)
-        source.edges.append((reader, opaque.tap(outlet)))
-        reader.inputs.append(source)
         return Disposable(outlet.dispose)
 
     def _finish_making(self) -> None:
         name_vertices(self.vertices)
         asks = any(v.policy_asks_for_order or v.node.has_timers for v in self.vertices)
-        shared = _share_a_topic(self.vertices)
-        self.numbered = asks or shared or not isinstance(self.policy, Stop) or any(map(_meets_itself, self.vertices))
+        topics = [sink.topic for _, sink in self.ends(TopicSink)]
+        shared = len(set(topics)) < len(topics)  # there the records of two sinks stand in the source's order
+        meet = any(vertex.meets_itself for vertex in self.vertices)
+        self.numbered = asks or shared or meet or not isinstance(self.policy, Stop)
         for vertex in reversed(self.vertices):
             targets = [*(target for target, _ in vertex.edges), *vertex.sides.values()]
             node = vertex.node
@@ -159,9 +160,7 @@ class Graph:
         self.stateful = [v for v in self.vertices if v.stream is not None and v.stream.operation.stateful]
         self.leaves = [vertex for vertex in self.vertices if not vertex.edges]
         fuse(self)
-        edges = [vertex for vertex in self.vertices if isinstance(vertex.node, Awaiting)]
-        self.edges_with_room = [vertex.node.room for vertex in edges if isinstance(vertex.node, Awaiting)]
-        self.crowded = any(above.node.fans_out or _meets_itself(above) for vertex in edges for above in _above(vertex) - {vertex})
+        self.demand = Demand(self.vertices)
 
     def _find_clocks(self) -> bool:
         """Find the fan-ins whose inputs have one time, that of one source; tell whether only pushes of one keep time exact."""
@@ -174,7 +173,7 @@ class Graph:
             behind = any(held[source] for source in vertex.inputs)
             held[vertex] = behind or vertex.node.holds_time
             vertex.one_clock = len(clocks[vertex]) == 1 and not behind
-            if vertex.wants_marks and vertex.fan_in and not vertex.one_clock and _meets_itself(vertex):
+            if vertex.wants_marks and vertex.fan_in and not vertex.one_clock and vertex.meets_itself:
                 exact = False
             if vertex.node.has_timers and behind:
                 exact = False  # within a push nobody knows when a held watermark was let go
@@ -187,7 +186,7 @@ class Graph:
         timed: dict[Vertex, int] = {}
         for vertex in self.vertices:
             above = vertex.inputs
-            many[vertex] = vertex.node.fans_out or _meets_itself(vertex) or any(many[source] for source in above)
+            many[vertex] = vertex.node.fans_out or vertex.meets_itself or any(many[source] for source in above)
             splits = self.numbered and many[vertex] and len(vertex.edges) > 1
             levels[vertex] = max((levels[source] for source in above), default=0) + splits
             vertex.sibling_level = levels[vertex] if splits and levels[vertex] <= MOST_LEVELS else 0
@@ -308,10 +307,10 @@ class Graph:
         """Whether this is the run's thread."""
         return threading.get_ident() == self.thread
 
-    def room(self) -> int:
-        """How many records may be pushed now; one, if it may come to an edge as many."""
-        room = min((room() for room in self.edges_with_room), default=1 << 30)
-        return min(room, 1) if self.crowded else room
+    def ends(self, kind: type[T]) -> list[tuple[Vertex, T]]:
+        """The sources or sinks of a kind, and what a run needs to know of them."""
+        found = [(vertex, vertex.stream.operation.ends) for vertex in self.vertices if vertex.stream is not None]
+        return [(vertex, end) for vertex, end in found if isinstance(end, kind)]
 
     @property
     def complete(self) -> bool:
@@ -327,28 +326,3 @@ class Graph:
 
 def _is_last_view(vertex: Vertex) -> bool:
     return vertex.stream is not None and isinstance(vertex.stream.operation.ends, ViewSink) and not vertex.edges
-
-
-def _share_a_topic(vertices: Iterable[Vertex]) -> bool:
-    """Whether two sinks write to one topic, where their records then stand in the source's order."""
-    ends = [vertex.stream.operation.ends for vertex in vertices if vertex.stream is not None]
-    topics = [end.topic for end in ends if isinstance(end, TopicSink)]
-    return len(set(topics)) < len(topics)
-
-
-def _meets_itself(vertex: Vertex) -> bool:
-    """Whether two inputs of a vertex come from one source."""
-    if len(vertex.inputs) < 2:
-        return False
-    above = [_above(source) for source in vertex.inputs]
-    return sum(map(len, above)) > len(set().union(*above))
-
-
-def _above(vertex: Vertex) -> set[Vertex]:
-    found, waiting = {vertex}, [vertex]
-    while waiting:
-        for source in waiting.pop().inputs:
-            if source not in found:
-                found.add(source)
-                waiting.append(source)
-    return found

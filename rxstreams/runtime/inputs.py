@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ class Inputs:
         broker: Where topics are.
         positions: By source, per partition the next offset; none for a source that was never read.
         news: Called when something has come.
+        rooms: How many records of each source there is room for.
         largest: The most records that go through at once.
     """
 
@@ -40,10 +41,11 @@ class Inputs:
         positions: Mapping[str, Mapping[int, int]],
         news: Callable[[], None],
         *,
+        rooms: Callable[[Sequence[Vertex]], Mapping[Vertex, int]],
         largest: int,
     ) -> None:
         self.live = list(sources)
-        self.broker, self.news, self.largest = broker, news, largest
+        self.broker, self.news, self.rooms, self.largest = broker, news, rooms, largest
         self.size = min(FIRST_BATCH, largest)
         self._ready: dict[Vertex, asyncio.Queue[Chunk | Exception | None]] = {v: asyncio.Queue(AHEAD) for v in self.live}
         self._part: dict[Vertex, tuple[Chunk, int]] = {}
@@ -67,19 +69,23 @@ class Inputs:
 
     @property
     def waiting(self) -> bool:
-        """Whether something has come that nobody has taken."""
-        return any(vertex in self._part or not self._ready[vertex].empty() for vertex in self.live)
+        """Whether something has come that nobody has taken, and that there is room for."""
+        rooms = self.rooms(self.live)
+        return any(rooms[vertex] > 0 and (vertex in self._part or not self._ready[vertex].empty()) for vertex in self.live)
 
-    def next(self, room: int) -> tuple[Vertex, Chunk | None] | None:
-        """The next records of a source, as many as there is room for, or its end (None); None if nothing has come.
+    def next(self) -> tuple[Vertex, Chunk | None] | None:
+        """The next records of a source, as many as there is room for, or its end (None); None if there is nothing to push.
 
         The sources take turns, so that none waits for a chunk of another that takes long.
 
         Raises:
             Exception: What the source failed with.
         """
-        room = min(room, self.size)
-        for vertex in self.live if room > 0 else ():
+        rooms = self.rooms(self.live)
+        for vertex in self.live:
+            room = min(rooms[vertex], self.size)
+            if room <= 0:
+                continue
             part = self._part.pop(vertex, None) or self._fetched(vertex)
             if part is None:
                 continue

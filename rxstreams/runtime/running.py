@@ -32,10 +32,11 @@ from rxstreams.errors import (
     seconds,
 )
 from rxstreams.feeds.topics import broker_url
+from rxstreams.operators.sinks import ViewSink
 from rxstreams.runtime.graph import Graph
 from rxstreams.runtime.guarantee import Guarantee, guarantee_of
 from rxstreams.runtime.log import logger
-from rxstreams.runtime.task import Settings, Statistics, Task, view_names
+from rxstreams.runtime.task import Settings, Statistics, Task
 from rxstreams.stream import Stream
 from rxstreams.views import View
 
@@ -70,7 +71,7 @@ class Running:
         self.instance = f"process {os.getpid()} on {socket.gethostname()}, started {began}"
         plan = Graph(streams, policy=settings.on_error, clock=settings.clock)
         self.guarantee: Guarantee = guarantee_of(plan)
-        self.views = {name: View(name) for name in view_names(plan)}
+        self.views = {name: View(name) for name in (sink.view for _, sink in plan.ends(ViewSink))}
         plan.close()
         self._plan = " -> ".join(dict.fromkeys(vertex.title for vertex in plan.vertices))
         self._task: Task | None = None

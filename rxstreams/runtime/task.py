@@ -12,7 +12,7 @@ from rxstreams.brokers.contract import Broker, Commit, Put, TaskHandle
 from rxstreams.errors import DeadLetter, Policy, Skip, Stop
 from rxstreams.failpoints import failpoint
 from rxstreams.feeds.source import Chunk, Source
-from rxstreams.operators.sinks import TopicSink, ToView, ViewSink
+from rxstreams.operators.sinks import Awaiting, TopicSink, ToView, ViewSink
 from rxstreams.runtime.checkpoints import Checkpoints, Position
 from rxstreams.runtime.failures import Failure
 from rxstreams.runtime.graph import Graph
@@ -142,7 +142,7 @@ class Task:
         failpoint("acquire.opened")
         rows = (await self.broker.read_table(self.table)).rows
         position = check_topology(self.graph, rows)
-        for sink in self._sinks(TopicSink):
+        for _, sink in self.graph.ends(TopicSink):
             await self.broker.create_topic(sink.topic, sink.partitions or 1)
         closed: list[str] = []
         if position is not None:
@@ -151,8 +151,8 @@ class Task:
             closed = self._resume(restored)
         failpoint("acquire.restored")
         self.statistics.restored = sum(len(vertex.node.states) for vertex in self.graph.stateful)
-        for vertex, sink in self._views():
-            self.views[sink.view]._load(vertex.node.states, self.epoch)
+        for vertex, view in self.graph.ends(ViewSink):
+            self.views[view.view]._load(vertex.node.states, self.epoch)
         self.graph.start(closed)
         for vertex in self.graph.sources:
             if isinstance(vertex.node, Source) and vertex.wants_time:
@@ -172,17 +172,6 @@ class Task:
                 logger().info("restoring", app=self.settings.app, groups=f"{done} of {groups}", seconds_left=round(left, 1))
 
         return progress
-
-    def _sinks(self, kind: type[Any]) -> list[Any]:
-        found = [vertex.stream.operation.ends for vertex in self.graph.vertices if vertex.stream is not None]
-        return [sink for sink in found if isinstance(sink, kind)]
-
-    def _views(self) -> list[tuple[Vertex, ViewSink]]:
-        return [
-            (vertex, vertex.stream.operation.ends)
-            for vertex in self.graph.vertices
-            if vertex.stream is not None and isinstance(vertex.stream.operation.ends, ViewSink)
-        ]
 
     def _resume(self, position: Position) -> list[str]:
         self.epoch, self.finished = position.epoch, position.finished
@@ -204,12 +193,19 @@ class Task:
             RxStreamsError: What stopped it; nothing of the open epoch is visible then.
         """
         sources = [vertex for vertex in self.graph.sources if not vertex.closed]
-        self.inputs = Inputs(sources, self.broker, self.positions, self.changed.set, largest=self.settings.batch)
+        self.inputs = Inputs(
+            sources,
+            self.broker,
+            self.positions,
+            self.changed.set,
+            rooms=self.graph.demand.rooms,
+            largest=self.settings.batch,
+        )
         now = yielded = self.loop.time()
         next_commit, next_beat = now + self._interval(), now + HEARTBEAT
         while not self.stopping and not self._over():
             self.graph.run_posted()
-            got = self.inputs.next(self.graph.room())
+            got = self.inputs.next()
             if got is None:
                 await self._sleep(next_commit if self._has_news() else next_beat)
             elif got[1] is None:
@@ -248,9 +244,7 @@ class Task:
 
     def _waiting(self) -> bool:
         """Whether an edge still has calls to make before its branch has ended."""
-        return any(
-            vertex for vertex in self.graph.vertices if getattr(vertex.node, "waiting", None) and hasattr(vertex.node, "room")
-        )
+        return any(isinstance(vertex.node, Awaiting) and vertex.node.waiting for vertex in self.graph.vertices)
 
     def _interval(self) -> float:
         """The commit interval, stretched so that commits take no more than a quarter of the time."""
@@ -279,7 +273,7 @@ class Task:
         """Wait for news; no longer than ``until``."""
         self.changed.clear()
         # Cleared first, then looked again: what came in between has either set the event or is seen here.
-        if self.graph.posted or (self.graph.room() > 0 and self.inputs.waiting):
+        if self.graph.posted or self.inputs.waiting:
             return
         timer = self.loop.call_at(until, self.changed.set)
         try:
@@ -323,7 +317,7 @@ class Task:
 
     def _view_changes(self, puts: list[Put]) -> list[tuple[View, dict[Any, Any]]]:
         changes = []
-        for vertex, sink in self._views():
+        for vertex, sink in self.graph.ends(ViewSink):
             assert isinstance(vertex.node, ToView)
             changed, vertex.node.changed = vertex.node.changed, {}
             if sink.publish:
@@ -366,9 +360,3 @@ class Task:
             await self.inputs.close()
         if hasattr(self, "handle"):
             await self.handle.close()
-
-
-def view_names(graph: Graph) -> list[str]:
-    """The names of a pipeline's views; that each is used once follows from the operators' names."""
-    ends = [vertex.stream.operation.ends for vertex in graph.vertices if vertex.stream is not None]
-    return [end.view for end in ends if isinstance(end, ViewSink)]

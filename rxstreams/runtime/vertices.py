@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Container, Iterator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reactivex import Observable
@@ -76,7 +77,7 @@ class Vertex:
         self.youngest: tuple[Any, float, float] = (None, 0, 0)
         self.keyed = stream is not None and stream.keyed
         self.clocked = stream is not None and stream.clocked
-        self.wants_time = self.wants_marks = self.wants_latest = self.numbered = False
+        self.wants_time = self.wants_marks = self.wants_latest = False
         self.identity = self.fingerprint = ""
         self.policy: Policy = Stop()
         self.forgiving = False
@@ -84,6 +85,16 @@ class Vertex:
         self.lost = 0
 
     # What the graph does with it.
+
+    @cached_property
+    def above(self) -> frozenset[Vertex]:
+        """The vertex itself, and all that its records come from; known once every input is connected."""
+        return frozenset({self}).union(*(source.above for source in self.inputs))
+
+    @property
+    def meets_itself(self) -> bool:
+        """Whether two inputs come from one source."""
+        return sum(len(source.above) for source in self.inputs) > len(self.above) - 1
 
     @property
     def policy_asks_for_order(self) -> bool:

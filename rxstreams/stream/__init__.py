@@ -2,10 +2,11 @@
 
 from rxstreams.stream.blueprint import Attachment, Operation, Operator, Stream, attached, operator, source_stream
 from rxstreams.stream.cold import Outlet
-from rxstreams.stream.node import LOST, Host, Moment, Node, Pace
+from rxstreams.stream.node import LOST, UNBOUNDED, Host, Moment, Node, Pace
 
 __all__ = [
     "LOST",
+    "UNBOUNDED",
     "Attachment",
     "Host",
     "Moment",

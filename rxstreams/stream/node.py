@@ -16,10 +16,14 @@ from rxstreams.errors import OperatorError, Policy, RecordError
 from rxstreams.stream.loops import Loop
 from rxstreams.watermarks import END, START
 
-__all__ = ["LOST", "Host", "Moment", "Node", "Pace"]
+__all__ = ["LOST", "UNBOUNDED", "Host", "Moment", "Node", "Pace"]
 
 LOST: Final = object()
 """What ``Host.failed`` answers when the record is gone and the rest goes on."""
+
+
+UNBOUNDED: Final = 1 << 30
+"""What ``Node.room`` answers where there is no bound."""
 
 
 class Pace(Protocol):
@@ -211,6 +215,10 @@ class Node:
         """The least watermark of the inputs, those that have ended and input ``but`` not counted."""
         counted = (port for port in range(self.ports) if port not in self.done and port != but)
         return min((self.marks.get(port, START) for port in counted), default=END)
+
+    def room(self, port: int) -> int:
+        """How many more records of an input there is room for, in a run, which reads its sources accordingly."""
+        return UNBOUNDED
 
     def paced(self, beyond: Pace | None) -> Pace | None:
         """What a source above must heed in a subscription; ``beyond`` is what it must heed for the sake of those below."""

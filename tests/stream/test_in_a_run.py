@@ -10,7 +10,7 @@ from reactivex import operators as rx
 from reactivex.scheduler import NewThreadScheduler
 from reactivex.subject import Subject
 
-from rxstreams import Stream, aggregates as agg, operators as ops
+from rxstreams import Stream, aggregates as agg, draw, operators as ops
 from rxstreams.errors import GraphError
 from tests.laws.harness import Drive, End, Event, Rec, Tick, lines, random_cuts, run, run_with_crashes
 
@@ -203,3 +203,59 @@ def test_an_operator_that_is_new_behind_an_early_end_is_told_of_it() -> None:
     later.begin()
     assert later.graph.complete
     assert later.results == [[(5, 0, "unkeyed")]]
+
+
+def _picky(x: int) -> int:
+    if x % 5 == 3:
+        raise ValueError(f"not {x}")
+    return x * 10
+
+
+@pytest.mark.parametrize("again", [rx.retry(), rx.catch(lambda error, source: source)], ids=["retry", "catch"])
+def test_foreign_operators_that_subscribe_again_go_on_with_the_next_record(again: Any) -> None:
+    """After an error `retry`, and `catch` with the source itself, read on where the run is, however it is cut."""
+
+    def pipeline() -> list[Stream[Any]]:
+        source = lines()
+        return [source.pipe(rx.map(_picky), again, ops.map(lambda x: x + 1), ops.merge(source))]
+
+    events = records(1, 2, 3, 4, 5, 6, 7, 9)
+    expected = run(events, *pipeline(), timed=False)
+    once = [11, 1, 21, 2, 3, 41, 4, 51, 5, 61, 6, 71, 7, 91, 9]
+    assert expected.values == [once]
+    for cuts in ([], [3], [2, 5]):
+        assert run(events, *pipeline(), cuts=cuts, timed=False) == expected
+
+
+def test_a_foreign_operator_cannot_subscribe_again_to_what_has_ended() -> None:
+    """`repeat` would read a run's input again and again; it is refused, and says why."""
+    with pytest.raises(GraphError, match=r"lines.* has ended.*repeat.*reads its input once"):
+        run(records(1), lines().pipe(rx.repeat(2), ops.map(str)), timed=False)
+
+
+def test_what_foreign_operators_schedule_at_once_comes_before_the_next_record() -> None:
+    """`observe_on` the run's scheduler does not show how the input was cut: each value stays in its record's place."""
+
+    def pipeline() -> list[Stream[Any]]:
+        source = lines()
+        hop = lambda s: reactivex.create(  # noqa: E731  # an operator that hands each value to the scheduler
+            lambda observer, scheduler: s.subscribe(
+                lambda x: scheduler.schedule(lambda *_: observer.on_next(x)),
+                observer.on_error,
+                observer.on_completed,
+                scheduler=scheduler,
+            )
+        )
+        return [source.pipe(hop, ops.map(lambda x: -x), ops.merge(source))]
+
+    for cuts in (None, [], [2]):
+        assert run(records(1, 2, 3), *pipeline(), cuts=cuts, timed=False).values == [[-1, 1, -2, 2, -3, 3]]
+
+
+def test_what_subscribes_by_the_scheduler_shows_its_upstream_and_sources_keep_their_values() -> None:
+    """`retry` subscribes by the scheduler, and is drawn all the same; a foreign source's values are not used up by drawing."""
+    values = iter([1, 2, 3])
+    stream = reactivex.from_iterable(values).pipe(rx.retry(2), ops.map(str))
+    assert "lines" in str(draw(lines().pipe(rx.retry(2), ops.map(str))))
+    assert "map" in str(draw(stream))
+    assert list(values) == [1, 2, 3]
