@@ -17,11 +17,12 @@ import sys
 import tempfile
 import tracemalloc
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import structlog
 
-from benchmarks import brokers, data, http, loops, measure, pipelines
+from benchmarks import brokers, data, http, loops, measure, pipelines, vocabulary
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
 
@@ -101,11 +102,12 @@ def main() -> None:
 
     lines = ["| work | ratio to the reference | quartiles | goal | wall ÷ CPU | ns a record |", "|---|---|---|---|---|---|"]
     print("\n".join(lines))
-    for ratio in ratios(records, options.pairs):
+    for ratio in chain(ratios(records, options.pairs), vocabulary.ratios(options.pairs)):
         lines.append(ratio.row())
         print(lines[-1], flush=True)
     lines += ["", "| figure | measured | goal |", "|---|---|---|"]
-    rows = [(name, f"{value:.2f} µs a record, scaled", goal) for name, value, goal in brokers.broker_rows()]
+    rows = [*vocabulary.rows()]
+    rows += [(name, f"{value:.2f} µs a record, scaled", goal) for name, value, goal in brokers.broker_rows()]
     ratio, milliseconds = import_ratio(options.pairs)
     rows.append(("`import rxstreams` ÷ `import reactivex`, CPU", f"{ratio:.2f} ({milliseconds:.0f} ms)", "≤ 1.3"))
     rows.append(("bytes per idle key of `aggregate(count, sum)`", f"{bytes_per_idle_key():.0f}", "≤ 400"))

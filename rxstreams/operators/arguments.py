@@ -16,6 +16,7 @@ from rxstreams.stream.loops import column_reader
 
 __all__ = [
     "check_count",
+    "check_flag",
     "check_function",
     "check_name",
     "check_savable",
@@ -59,6 +60,17 @@ def check_count(where: str, value: Any, *, least: int) -> int:
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ConfigError(f"{where}: expected an integer of at least {least}, got {value!r}")
+    return value
+
+
+def check_flag(where: str, value: Any) -> bool:
+    """``value`` itself, if it is True or False.
+
+    Raises:
+        ConfigError: If it is neither.
+    """
+    if not isinstance(value, bool):
+        raise ConfigError(f"{where}: expected True or False, got {value!r}")
     return value
 
 

@@ -1,20 +1,21 @@
-"""Several streams into one: merge, combine_latest."""
+"""Several streams into one, as their values come: merge, combine_latest, with_latest_from."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import Any, TypeVar, TypeVarTuple, overload
 
 from reactivex import Observable
 
 from rxstreams.batch import Batch
 from rxstreams.errors import ConfigError
-from rxstreams.operators.arguments import check_count, check_savable
+from rxstreams.operators.arguments import check_count, check_name, check_savable
 from rxstreams.state.codec import TAGGED
 from rxstreams.stream import Node, Operation, Stream, operator
 
-__all__ = ["combine_latest", "merge"]
+__all__ = ["combine_latest", "merge", "with_latest_from"]
 
 A = TypeVar("A", bound=Any)
 B = TypeVar("B")
@@ -72,6 +73,7 @@ class Merge(Node):
 
 
 class MergeLimited(Node):
+    instead = "its graph is made before any record; use flat_map with a function that returns iterables"
     locked = True
     fans_out = True
 
@@ -164,3 +166,66 @@ class CombineLatest(Node):
         elif results:
             made = b.at(indices, results)
             self.emit(made if self.host.keyed else made.keyed(None))
+
+
+@overload
+def with_latest_from(other: Observable[B], /, *, name: str | None = ...) -> Callable[[Observable[A]], Stream[tuple[A, B]]]: ...
+@overload
+def with_latest_from(
+    other: Observable[B], another: Observable[C], /, *, name: str | None = ...
+) -> Callable[[Observable[A]], Stream[tuple[A, B, C]]]: ...
+@overload
+def with_latest_from(
+    *sources: Observable[Any], name: str | None = ...
+) -> Callable[[Observable[Any]], Stream[tuple[Any, ...]]]: ...
+def with_latest_from(*sources: Observable[Any], name: str | None = None) -> Callable[[Observable[Any]], Stream[Any]]:
+    """Put beside each value the latest of every other source, once each has had one; values before that are left out.
+
+        orders   -1-----2---|
+        rates    ----5----6-|
+                 [ with_latest_from(rates) ]
+        result   -------a---|        a=(2,5)
+
+    Shape: A, B, … → tuple; none or one for each A; its key is A's, if all sources have keys.
+    Time: A's.
+    Holds: the latest value of each other source; saved in a run.
+    Bounded by: one value per source.
+    Ends: with the first input, whatever the others do; at the first error of one.
+    Depends on: interleaving
+    Names: RxJS ``withLatestFrom``, RxPY ``with_latest_from``, Kafka Streams ``join`` (stream–table, unkeyed)
+
+    Source: Rx ``withLatestFrom`` (RxPY ``operators.with_latest_from``).
+    """
+    check_name("with_latest_from(name)", name)
+    ports = 1 + len(sources)
+    make = lambda: WithLatestFrom(ports)  # noqa: E731  # a value among values
+    return operator(Operation("with_latest_from", make, name=name, stateful=True, depends_on="interleaving"), *sources)
+
+
+class WithLatestFrom(Node):
+    """``states`` has the latest value of each port but the first."""
+
+    locked = True
+    codec = TAGGED
+
+    def __init__(self, ports: int) -> None:
+        super().__init__()
+        self.ports = ports
+        self.port_order = (*range(1, ports), 0)  # type: ignore[misc]  # of one node, here
+
+    def batch(self, b: Batch, port: int) -> None:
+        if port:
+            check_savable(self, b.values[-1])
+            self.states[port] = b.values[-1]
+            self.dirty.add(port)
+        elif len(self.states) == self.ports - 1:
+            latest = [repeat(self.states[other]) for other in range(1, self.ports)]
+            made = b.of(list(zip(b.values, *latest)))
+            self.emit(made if self.host.keyed else made.keyed(None))
+
+    def end(self, port: int, at: float | None = None) -> None:
+        if port == 0:
+            self.finish(at)
+        else:
+            self.done.add(port)
+            self.tell_time()

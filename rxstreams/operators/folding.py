@@ -1,4 +1,4 @@
-"""All records into one value: scan, reduce."""
+"""A fold over all records: scan, which shows it as it goes, and reduce, which shows the last."""
 
 from __future__ import annotations
 
@@ -91,6 +91,30 @@ class Scan(Node):
         self.emit(b.of(results))
 
 
+class AtEnd(Node):
+    """What emits one value when its input ends: a fold of some kind, and ``states["time"]``, the latest of the records' times."""
+
+    codec = TAGGED
+    holds_time = True
+
+    def note(self, b: Batch) -> None:
+        """Take the records' times in."""
+        if b.times:
+            self.states["time"] = max(self.states.get("time", b.times[0]), *b.times)
+            self.dirty.add("time")
+
+    def emit_at_end(self, value: Any) -> None:
+        """Emit the one value, and end; what it was made of is not needed any more."""
+        b = self.host.fresh((value,), (self.states.get("time", 0),))
+        self.dirty |= self.states.keys()
+        self.states.clear()
+        self.emit(b.marked(b.marks and (START,)))
+        self.finish()
+
+    def watermark(self, mark: int, port: int) -> None:
+        """The one result has the time of some record, so time stands still until it is out."""
+
+
 def reduce(
     accumulator: Callable[[B, A], B], seed: B = _UNSET, *, on_error: Policy | None = None, name: str | None = None
 ) -> Callable[[Observable[A]], Stream[B]]:
@@ -117,22 +141,13 @@ def reduce(
     return operator(Operation("reduce", make, parameters, name, stateful=True, key="dropped", sides=("errors",)))
 
 
-class Reduce(Scan):
-    holds_time = True
-
+class Reduce(AtEnd, Scan):
     def batch(self, b: Batch, port: int) -> None:
         _, b = self.fold(b)
-        if b.times:
-            self.states["time"] = max(self.states.get("time", b.times[0]), *b.times)
-            self.dirty.add("time")
+        self.note(b)
 
     def end(self, port: int, at: float | None = None) -> None:
         if None not in self.states and self.seed is NotSet:
             self.fail(SequenceContainsNoElementsError())
-            return
-        b = self.host.fresh((self.states.get(None, self.seed),), (self.states.get("time", 0),))
-        self.emit(b.marked(b.marks and (START,)))
-        self.finish()
-
-    def watermark(self, mark: int, port: int) -> None:
-        """The one result has the time of some record, so time stands still until it is out."""
+        else:
+            self.emit_at_end(self.states.get(None, self.seed))

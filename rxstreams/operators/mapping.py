@@ -1,4 +1,4 @@
-"""One record in, some records out: map, filter, flat_map."""
+"""One record in, some records out: map, filter, do_action, flat_map, and map and filter with an index."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from reactivex.internal.utils import NotSet
 
 from rxstreams.batch import Batch
 from rxstreams.errors import ConfigError, GraphError, Policy, check_policy
-from rxstreams.operators.arguments import check_function
+from rxstreams.operators.arguments import check_function, check_name
+from rxstreams.state.codec import TAGGED
 from rxstreams.stream import Node, Operation, Stream, operator
 from rxstreams.stream.loops import Loop
 
-__all__ = ["filter", "flat_map", "map"]
+__all__ = ["do_action", "filter", "filter_indexed", "flat_map", "map", "map_indexed"]
 
 A = TypeVar("A", bound=Any)
 B = TypeVar("B")
@@ -92,6 +93,157 @@ class Filter(Node):
     def join(self, loop: Loop) -> bool:
         loop.lines.append(f"if not {loop.bind(self.predicate)}(value): continue")
         return True
+
+
+def map_indexed(
+    mapper_indexed: Callable[[A, int], B] | None = None, *, on_error: Policy | None = None, name: str | None = None
+) -> Callable[[Observable[A]], Stream[B]]:
+    """Replace each value by ``mapper_indexed`` of it and its index, which counts from 0 (None leaves it as it is).
+
+        orders   -5--5--7-|
+                 [ map_indexed(lambda x, i: x * i) ]
+        result   -a--b--c-|          a=0 b=5 c=14
+
+    Shape: A → B, one for one, in order; keys stay. The index counts the records that come, those included that a policy let go.
+    Time: each record's own.
+    Holds: how many records have come; saved in a run, so a restart does not count anew.
+    Bounded by: one number.
+    Ends: with its input; an exception ends a subscription, and meets ``on_error`` in a run.
+    Names: RxJS ``map``, RxPY ``map_indexed``, Kafka Streams —
+
+    Source: Rx ``map`` with its index (RxPY ``operators.map_indexed``).
+    """
+    check_function("map_indexed(mapper_indexed)", mapper_indexed, or_none=True)
+    check_policy("map_indexed", on_error, waits=False)
+    check_name("map_indexed(name)", name)
+    make = lambda: MapIndexed(mapper_indexed or _first_of_two, on_error)  # noqa: E731  # a value among values
+    parameters = {"mapper_indexed": mapper_indexed}
+    return operator(Operation("map_indexed", make, parameters, name, stateful=True, sides=("errors",)))
+
+
+def _first_of_two(value: Any, _: int) -> Any:
+    return value
+
+
+class Indexed(Node):
+    """What calls a function with each record's index."""
+
+    codec = TAGGED
+
+    def __init__(self, function: Callable[[Any, int], Any], on_error: Policy | None) -> None:
+        super().__init__()
+        self.function, self.on_error = function, on_error
+
+    def each_indexed(self, b: Batch) -> tuple[list[Any], Batch]:
+        first = self.states.get(None, 0)
+        self.states[None] = after = first + len(b)
+        self.dirty.add(None)
+        return self.each(self.function, b, range(first, after))
+
+
+class MapIndexed(Indexed):
+    def batch(self, b: Batch, port: int) -> None:
+        results, b = self.each_indexed(b)
+        self.emit(b.of(results))
+
+
+def filter_indexed(
+    predicate_indexed: Callable[[A, int], Any] | None = None, *, on_error: Policy | None = None, name: str | None = None
+) -> Callable[[Observable[A]], Stream[A]]:
+    """Keep the values for which ``predicate_indexed`` of them and their index is true (None keeps all).
+
+        orders   -1--2--3--4-|
+                 [ filter_indexed(lambda x, i: i % 2 == 0) ]
+        result   -a-----b----|       a=1 b=3
+
+    Shape: A → A, none or one for each, in order; keys stay. The index counts the records that come, from 0.
+    Time: each record's own.
+    Holds: how many records have come; saved in a run, so a restart does not count anew.
+    Bounded by: one number.
+    Ends: with its input; an exception ends a subscription, and meets ``on_error`` in a run.
+    Names: RxJS ``filter``, RxPY ``filter_indexed``, Kafka Streams —
+
+    Source: Rx ``filter`` with its index (RxPY ``operators.filter_indexed``).
+    """
+    check_function("filter_indexed(predicate_indexed)", predicate_indexed, or_none=True)
+    check_policy("filter_indexed", on_error, waits=False)
+    check_name("filter_indexed(name)", name)
+    make = lambda: FilterIndexed(predicate_indexed or _always, on_error)  # noqa: E731  # a value among values
+    parameters = {"predicate_indexed": predicate_indexed}
+    return operator(Operation("filter_indexed", make, parameters, name, stateful=True, sides=("errors",)))
+
+
+def _always(value: Any, _: int) -> bool:
+    return True
+
+
+class FilterIndexed(Indexed):
+    def batch(self, b: Batch, port: int) -> None:
+        mask, b = self.each_indexed(b)
+        self.emit(b.where(mask))
+
+
+def do_action(
+    on_next: Callable[[A], Any] | None = None,
+    on_error: Callable[[Exception], Any] | None = None,
+    on_completed: Callable[[], Any] | None = None,
+) -> Callable[[Observable[A]], Stream[A]]:
+    """Call functions for their side effects, and let everything through.
+
+        orders   -1--2--3-|
+                 [ do_action(lambda x: [x]) ]
+        result   -a--b--c-|          a=1 b=2 c=3
+
+    Shape: A → A, one for one, in order; keys stay.
+    Time: each record's own.
+    Holds: nothing.
+    Bounded by: nothing is held.
+    Ends: with its input; an exception from one of the functions ends a subscription, and meets the run's policy in a run.
+    Names: RxJS ``tap``, RxPY ``do_action``, Kafka Streams ``peek``
+
+    In a run the calls are not part of a commit: after a crash they are made again for the records that were not committed. For
+    effects that must be retried or bounded there is ``to_callable``.
+
+    Args:
+        on_next: Called with each value, before it goes on.
+        on_error: Called with the error that ends a subscription; in a run an error stops the run, and this is not called.
+        on_completed: Called at the end of the input.
+
+    Source: Rx ``tap`` (RxPY ``operators.do_action``).
+    """
+    check_function("do_action(on_next)", on_next, or_none=True)
+    check_function("do_action(on_error)", on_error, or_none=True)
+    check_function("do_action(on_completed)", on_completed, or_none=True)
+    parameters = {"on_next": on_next, "on_error": on_error, "on_completed": on_completed}
+    return operator(Operation("do_action", lambda: DoAction(on_next, on_error, on_completed), parameters, sides=("errors",)))
+
+
+class DoAction(Node):
+    def __init__(self, on_next: Any, on_error: Any, on_completed: Any) -> None:
+        super().__init__()
+        self.on_next, self.when_failed, self.when_completed = on_next, on_error, on_completed
+
+    def batch(self, b: Batch, port: int) -> None:
+        if self.on_next is not None:
+            _, b = self.each(self.on_next, b)
+        self.emit(b)
+
+    def input_failed(self, error: Exception) -> None:
+        if self.when_failed is not None:
+            try:
+                self.when_failed(error)
+            except Exception as raised:
+                self.fail(raised)
+        self.fail(error)
+
+    def end(self, port: int, at: float | None = None) -> None:
+        if self.when_completed is not None:
+            try:
+                self.when_completed()
+            except Exception as raised:
+                self.fail(raised)
+                return
+        self.finish(at)
 
 
 @overload

@@ -88,7 +88,10 @@ class Graph:
         if isinstance(side, SideOf):
             return self._side_vertex(stream, side)
         inputs = [self._vertex(one) if isinstance(one, Stream) else self._opaque(one) for one in stream.inputs]
-        vertex = self._add(Vertex(self, stream, stream.operation.make(), stream.operation.title), inputs)
+        node = stream.operation.make()
+        if node.instead is not None:
+            raise GraphError(f"{stream.operation.title} works in a subscription, not in a run: {node.instead}")
+        vertex = self._add(Vertex(self, stream, node, stream.operation.title), inputs)
         self._of[stream] = vertex
         return vertex
 

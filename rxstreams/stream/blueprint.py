@@ -259,7 +259,9 @@ def _upstream(stream: Stream[Any]) -> list[Stream[Any]]:
     return list(found)
 
 
-def operator(operation: Operation, *others: Observable[Any]) -> Callable[[Observable[Any]], Stream[Any]]:
+def operator(
+    operation: Operation, *others: Observable[Any], into: type[Stream[Any]] = Stream
+) -> Callable[[Observable[Any]], Stream[Any]]:
     """The function for ``pipe`` that puts ``operation`` after an Observable (and after ``others`` too)."""
     for i, other in enumerate(others):
         if not isinstance(other, Observable):
@@ -270,7 +272,7 @@ def operator(operation: Operation, *others: Observable[Any]) -> Callable[[Observ
             raise ConfigError(
                 f"{operation.kind}: expected an Observable to work on, got {type(source).__name__}; use it in a pipe"
             )
-        return Stream(operation, source, *others)
+        return into(operation, source, *others)
 
     return build
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from threading import RLock
 from typing import Any
 
 from reactivex import Observable, abc
-from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignmentDisposable
+from reactivex.disposable import CompositeDisposable, Disposable, SerialDisposable, SingleAssignmentDisposable
 from reactivex.observer import AutoDetachObserver
-from reactivex.scheduler import TimeoutScheduler
+from reactivex.scheduler import CurrentThreadScheduler, TimeoutScheduler
 
 from rxstreams.batch import Batch
 from rxstreams.errors import Policy, Stop
@@ -51,7 +52,8 @@ class Port(Outlet):
     """An outlet into one input of a node: batches of one, watermarks, the end, an error."""
 
     def __init__(self, host: ColdHost, port: int) -> None:
-        super().__init__(self._stamp if host.wants_time else self._lift, host.fail, self._end)
+        error = host.fail if type(host.node).input_failed is Node.input_failed else host._turn(host.node.input_failed)
+        super().__init__(self._stamp if host.wants_time else self._lift, error, self._end)
         self.node, self.host, self.port = host.node, host, port
         self.wants_time = host.wants_time
         self.pace = host.pace
@@ -83,11 +85,10 @@ class Port(Outlet):
             self.node.batch(b, self.port)
 
     def _end(self) -> None:
-        if self.host.lock is None:
-            self.node.end(self.port)
-        else:
-            with self.host.lock:
-                self.node.end(self.port)
+        if self.node.in_turn:
+            self.host.next_turn()
+            return
+        self.host._turn(self.node.end)(self.port)
         if self.wants_time:
             self.host.node.watermark(END, self.port)
 
@@ -109,7 +110,10 @@ class Port(Outlet):
 class ColdHost:
     """Drives one node for one subscription."""
 
-    __slots__ = ("clocked", "emit", "group", "inner", "keyed", "lock", "node", "outlet", "pace", "scheduler", "wants_time")
+    __slots__ = (
+        "asked", "clocked", "current", "emit", "group", "inner", "keyed", "lock", "node", "outlet", "pace", "scheduler",
+        "waiting", "wants_time",
+    )  # fmt: skip
 
     durable = False
     forgiving = False
@@ -196,6 +200,27 @@ class ColdHost:
         emit: Callable[[Any], None] = lambda value: self.emit(batch.of((value,)))  # noqa: E731  # one of three callbacks
         subscription.disposable = inner.subscribe(self._turn(emit), self.fail, self._turn(ended), scheduler=self.scheduler)
 
+    def take_turns(self, inputs: Sequence[Observable[Any]]) -> None:
+        """Subscribe to the inputs one after the other."""
+        self.waiting = deque(enumerate(inputs))
+        self.current, self.asked = SerialDisposable(), SerialDisposable()
+        self.group.add(self.current)
+        self.group.add(self.asked)
+        self.next_turn()
+
+    def next_turn(self) -> None:
+        """Have the next input subscribed to, or the node told that there is none; by the scheduler, as RxPY's ``concat`` does."""
+
+        def take_turn(_: Any, __: Any = None) -> None:
+            if not self.waiting:
+                self.node.end(self.node.ports - 1)
+                return
+            port, source = self.waiting.popleft()
+            subscription = self.current.disposable = SingleAssignmentDisposable()
+            subscription.disposable = source.subscribe(Port(self, port), scheduler=self.scheduler)
+
+        self.asked.disposable = (self.scheduler or CurrentThreadScheduler.singleton()).schedule(take_turn)
+
     def _turn(self, action: Callable[..., None]) -> Callable[..., None]:
         lock = self.lock
         if lock is None:
@@ -222,11 +247,15 @@ def connect(
     node._bind(host)
     node.start()
     host.group.add(Disposable(node.close))
+    lifetime = node.lifetime(host.group)
     node.produce()
+    if node.in_turn:
+        host.take_turns(inputs)
+        return lifetime
     for port in node.port_order or range(len(inputs)):
         # Every input is subscribed, even if the first one has ended the output already: that is what RxPY does, and the
         # disposable that comes back takes the late ones down at once.
         subscription = SingleAssignmentDisposable()
         host.group.add(subscription)
         subscription.disposable = inputs[port].subscribe(Port(host, port), scheduler=scheduler)
-    return host.group
+    return lifetime

@@ -146,6 +146,10 @@ class Node:
     """Whether it holds the watermark back, for results that it may still emit."""
     has_timers: ClassVar[bool] = False
     """Whether it must know when, between two records of a push, time came to some point."""
+    in_turn: ClassVar[bool] = False
+    """Whether a subscription subscribes to an input only when the one before it has ended."""
+    instead: ClassVar[str | None] = None
+    """For what a run cannot have: what to do instead."""
     fans_out: ClassVar[bool] = False
     """Whether one record may make several results."""
     on_error: Policy | None = None
@@ -196,6 +200,10 @@ class Node:
         elif self.host.wants_time:
             self.tell_time()
 
+    def input_failed(self, error: Exception) -> None:
+        """Handle the error with which an input ended, in a subscription (in a run an error stops the run)."""
+        self.fail(error)
+
     def watermark(self, mark: int, port: int) -> None:
         """Handle the news that an input's time has come as far as ``mark``."""
         if self.ports == 1:
@@ -226,6 +234,10 @@ class Node:
 
     def cut(self) -> None:
         """Emit what was held back for the sake of the commit that comes now (views take the latest result per key)."""
+
+    def lifetime(self, group: DisposableBase) -> DisposableBase:
+        """What a subscription gets to dispose of, given what disposes of all the inputs."""
+        return group
 
     def close(self) -> None:
         """Release what ``start`` took; after the end, an error, or disposal."""

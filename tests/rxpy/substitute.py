@@ -24,3 +24,6 @@ def _combine(function: object, fallback: object) -> object:
 
 reactivex.merge = _combine(ours.merge, reactivex.merge)
 reactivex.combine_latest = _combine(ours.combine_latest, reactivex.combine_latest)
+reactivex.with_latest_from = _combine(ours.with_latest_from, reactivex.with_latest_from)
+reactivex.zip = _combine(ours.zip, reactivex.zip)
+reactivex.concat = _combine(ours.concat, reactivex.concat)

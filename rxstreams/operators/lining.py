@@ -1,0 +1,303 @@
+"""Streams lined up: zip (side by side), concat and start_with (one after the other)."""
+
+from __future__ import annotations
+
+import builtins
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar, overload
+
+import reactivex
+from reactivex import Observable
+from reactivex.internal import is_future
+
+from rxstreams.batch import Batch
+from rxstreams.operators.arguments import check_count, check_name, check_savable
+from rxstreams.state.codec import TAGGED
+from rxstreams.state.keys import internal, original
+from rxstreams.stream import LOST, UNBOUNDED, Node, Operation, Stream, operator
+from rxstreams.watermarks import START
+
+__all__ = ["concat", "start_with", "zip"]
+
+A = TypeVar("A", bound=Any)
+B = TypeVar("B")
+C = TypeVar("C")
+
+
+def _sources(given: Sequence[Any]) -> list[Any]:
+    """What RxPY takes as sources: Observables, and futures."""
+    return [reactivex.from_future(one) if is_future(one) else one for one in given]
+
+
+@overload
+def zip(
+    other: Observable[B], /, *, capacity: int = ..., name: str | None = ...
+) -> Callable[[Observable[A]], Stream[tuple[A, B]]]: ...
+@overload
+def zip(
+    other: Observable[B], another: Observable[C], /, *, capacity: int = ..., name: str | None = ...
+) -> Callable[[Observable[A]], Stream[tuple[A, B, C]]]: ...
+@overload
+def zip(
+    *args: Observable[Any], capacity: int = ..., name: str | None = ...
+) -> Callable[[Observable[Any]], Stream[tuple[Any, ...]]]: ...
+def zip(*args: Observable[Any], capacity: int = 1024, name: str | None = None) -> Callable[[Observable[Any]], Stream[Any]]:
+    """Put the first values of all sources together, the second ones, and so on.
+
+        orders   -1--2-----3--|
+        labels   --7----8--9--|
+                 [ zip(labels) ]
+        result   --a----b--c--|      a=(1,7) b=(2,8) c=(3,9)
+
+    Shape: A, B, … → tuple, one for each place, in order, however the sources interleave; without keys.
+    Time: the latest of the values put together.
+    Holds: the values that wait for those of another source; saved in a run, an entry each.
+    Bounded by: ``capacity`` values per source (and what one record makes) in a run, which asks less of the faster source;
+        by nothing in a subscription.
+    Ends: when a source has ended and none of its values waits; at the first error of one.
+    Names: RxJS ``zip``, RxPY ``zip``, Kafka Streams —
+
+    Args:
+        args: What to zip with.
+        capacity: How many values of one source may wait in a run. Where all sources wait for each other the bound gives way.
+        name: The operator's identity for saved state.
+
+    Source: Rx ``zip`` (RxPY ``operators.zip``).
+    """
+    check_count("zip(capacity)", capacity, least=1)
+    check_name("zip(name)", name)
+    ports = 1 + len(args)
+    make = lambda: Zip(ports, capacity)  # noqa: E731  # a value among values
+    parameters = {"capacity": None if capacity == 1024 else capacity}
+    return operator(Operation("zip", make, parameters, name, stateful=True, key="dropped"), *_sources(args))
+
+
+class Zip(Node):
+    """``states`` has how many values came on each port, and those that wait, by (port, number).
+
+    At least one port has nothing that waits, or the values would have been put together.
+    """
+
+    locked = True
+    codec = TAGGED
+
+    def __init__(self, ports: int, capacity: int) -> None:
+        super().__init__()
+        self.ports, self.capacity = ports, capacity
+        self.queues: list[deque[tuple[Any, int]]] = [deque() for _ in range(ports)]
+
+    def start(self) -> None:
+        for key in sorted(key for key in self.states if isinstance(key, tuple)):
+            self.queues[key[0]].append(self.states[key])
+
+    def room(self, port: int) -> int:
+        return self.capacity - len(self.queues[port])
+
+    def batch(self, b: Batch, port: int) -> None:
+        self.merged(b, [port] * len(b))
+
+    def merged(self, b: Batch, ports: Sequence[int]) -> None:
+        # Where in this batch each waiting value came: those that waited already came before it, at -1.
+        places = [[-1] * len(queue) for queue in self.queues]
+        times: Sequence[int] = b.times or [0] * len(b)
+        for port in set(ports):
+            came = [i for i, one in enumerate(ports) if one == port]
+            places[port] += came
+            self.queues[port].extend([(b.values[i], times[i]) for i in came])
+            self.states[port] = self.states.get(port, 0) + len(came)
+            self.dirty.add(port)
+        n = min(map(len, places))
+        rows = [[queue.popleft() for _ in range(n)] for queue in self.queues]
+        if self.host.durable:
+            self.save(places, n)
+        made = self.together(b, places, rows, n)
+        over = any(not queue and port in self.done for port, queue in enumerate(self.queues))
+        self.emit(made)
+        if n and over:
+            self.finish(made.order[-1] if made.order else None)
+
+    def together(self, b: Batch, places: list[list[int]], rows: list[list[tuple[Any, int]]], n: int) -> Batch:
+        """The results, each in the place of the record that completed it."""
+        at = list(map(max, *(column[:n] for column in places))) if self.ports > 1 else places[0]
+        made = b.at(at, list(builtins.zip(*([value for value, _ in row] for row in rows)))).keyed(None)
+        if b.times:
+            columns = [[time for _, time in row] for row in rows]
+            made = made.timed(list(map(max, *columns)) if self.ports > 1 else columns[0])
+        return made
+
+    def save(self, places: list[list[int]], n: int) -> None:
+        """Take what was put together out of the state, and put in what waits now."""
+        for port, column in enumerate(places):
+            first = self.states.get(port, 0) - len(column)
+            for number in range(first, first + n):
+                if self.states.pop((port, number), LOST) is not LOST:
+                    self.dirty ^= {(port, number)}  # what was never committed need not be deleted
+            new = sum(place >= 0 for place in column[n:])
+            queue = self.queues[port]
+            for number, entry in enumerate(islice(queue, len(queue) - new, None), first + len(column) - new):
+                check_savable(self, entry[0])
+                self.states[port, number] = entry
+                self.dirty.add((port, number))
+
+    def end(self, port: int, at: float | None = None) -> None:
+        self.done.add(port)
+        if not self.queues[port]:
+            self.finish(at)
+        elif self.host.wants_time:
+            self.tell_time()
+
+
+def concat(*sources: Observable[A], name: str | None = None) -> Callable[[Observable[A]], Stream[A]]:
+    """Let all values of the first source through, then all of the next, and so on.
+
+        orders   -1--2-|
+        more     -----3---4-|
+                 [ concat(more) ]
+        result   -a--b-------c---d-| a=1 b=2 c=3 d=4
+
+    Shape: A → A, in order, however the sources interleave; keys stay, if all sources have them.
+    Time: each record's own; in a run the watermark stands still until the last source's turn.
+    Holds: nothing in a subscription, which subscribes to a source in its turn; in a run, where each stream is made once, the
+        records of a source that are read before its turn, an entry each, saved.
+    Bounded by: a run does not read a source that leads nowhere else before its turn; a source that leads elsewhere too, by its
+        records until then.
+    Ends: when the last source has; at the first error.
+    Names: RxJS ``concat``, RxPY ``concat``, Kafka Streams —
+
+    Source: Rx ``concat`` (RxPY ``operators.concat``).
+    """
+    check_name("concat(name)", name)
+    ports = 1 + len(sources)
+    make = lambda: Concat(ports)  # noqa: E731  # a value among values
+    return operator(Operation("concat", make, name=name, stateful=True), *_sources(sources))
+
+
+class Early(NamedTuple):
+    """A record that came before its source's turn."""
+
+    value: Any
+    time: int | None
+    key: Any
+
+
+class Concat(Node):
+    """``states["turn"]`` is the port whose turn it is, (port, number) a record of a later one that came early."""
+
+    in_turn = True
+    locked = True
+    holds_time = True
+    codec = TAGGED
+
+    def __init__(self, ports: int) -> None:
+        super().__init__()
+        self.ports = ports
+        self.early = [0] * ports
+
+    def start(self) -> None:
+        self.turn = self.states.get("turn", 0)
+        for port, _ in (key for key in self.states if isinstance(key, tuple)):
+            self.early[port] += 1
+
+    def room(self, port: int) -> int:
+        return UNBOUNDED if port <= self.turn else 0
+
+    def batch(self, b: Batch, port: int) -> None:
+        if not self.host.durable:
+            self.emit(b)
+        elif port == self.turn:
+            b = b if self.host.keyed else b.keyed(None)
+            self.emit(b.marked([START] * len(b)) if b.marks and self.turn < self.ports - 1 else b)
+        else:
+            self.hold(b, port)
+
+    def hold(self, b: Batch, port: int) -> None:
+        for i, value in enumerate(b.values):
+            check_savable(self, value)
+            entry = (port, self.early[port] + i)
+            self.states[entry] = Early(value, b.times[i] if b.times else None, original(b.keys[i]) if b.keys else None)
+            self.dirty.add(entry)
+        self.early[port] += len(b)
+
+    def end(self, port: int, at: float | None = None) -> None:
+        if not self.host.durable:
+            self.finish(at)
+            return
+        self.done.add(port)
+        came: list[Early] = []
+        while self.turn < self.ports and self.turn in self.done:
+            self.turn += 1
+            came += self.take_early()
+        self.states["turn"] = self.turn
+        self.dirty.add("turn")
+        if came:
+            keys = [internal(one.key) for one in came] if self.host.keyed else None
+            b = self.host.fresh([one.value for one in came], [one.time or 0 for one in came], keys)
+            self.emit(b.marked(b.marks and [START] * len(came)))
+        if self.turn == self.ports:
+            self.finish(at)
+        elif self.turn == self.ports - 1 and self.host.wants_time:
+            self.tell_time()
+
+    def take_early(self) -> list[Early]:
+        """What came of the source whose turn it is now."""
+        if self.turn == self.ports:
+            return []
+        entries = [(self.turn, number) for number in range(self.early[self.turn])]
+        came = [Early(*self.states.pop(entry)) for entry in entries]
+        self.dirty ^= set(entries)  # what was never committed need not be deleted
+        return came
+
+    def watermark(self, mark: int, port: int) -> None:
+        """Records of a later source may have any time, so time stands still until the last one's turn."""
+        if not self.host.durable:
+            self.forward(mark)
+            return
+        self.marks[port] = mark
+        if self.turn == self.ports - 1:
+            self.tell_time()
+
+
+def start_with(*args: A, name: str | None = None) -> Callable[[Observable[A]], Stream[A]]:
+    """Begin with some values, then go on with the stream's.
+
+        orders   -1--2--3-|
+                 [ start_with(8, 9) ]
+        result   (a,b,c)          a=8 b=9 c=1
+
+    Shape: A → A, ``args`` and then all of the input, in order; without keys, which the first ones have not.
+    Time: the clock's at the start for the first ones, each record's own after that.
+    Holds: whether the first ones have gone out; saved in a run, so a restart does not begin with them again.
+    Bounded by: one value.
+    Ends: with its input.
+    Names: RxJS ``startWith``, RxPY ``start_with``, Kafka Streams —
+
+    Source: Rx ``startWith`` (RxPY ``operators.start_with``).
+    """
+    check_name("start_with(name)", name)
+    make = lambda: StartWith(args)  # noqa: E731  # a value among values
+    return operator(Operation("start_with", make, {"args": args}, name, stateful=True, key="dropped"))
+
+
+class StartWith(Node):
+    codec = TAGGED
+
+    def __init__(self, args: Sequence[Any]) -> None:
+        super().__init__()
+        self.args = args
+
+    def start(self) -> None:
+        if self.host.durable and not self.states:
+            self.host.post(self.produce, None)
+
+    def produce(self) -> None:
+        self.states[None] = True
+        self.dirty.add(None)
+        if self.args:
+            now = int(self.host.now() * 1000)
+            b = self.host.fresh(self.args, [now] * len(self.args))
+            self.emit(b.marked(b.marks and [START] * len(b)))
+
+    def batch(self, b: Batch, port: int) -> None:
+        self.emit(b.keyed(None))
