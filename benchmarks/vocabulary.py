@@ -34,10 +34,10 @@ STATELESS: dict[str, Callable[[], Any]] = {
     "skip": lambda: ops.skip(1),
     "skip_while": lambda: ops.skip_while(not_),
     "start_with": lambda: ops.start_with(1),
-    "share": lambda: ops.share(),
+    "share": ops.share,
     "merge": lambda: ops.merge(reactivex.never()),
-    "pairwise": lambda: ops.pairwise(),
-    "distinct_until_changed": lambda: ops.distinct_until_changed(),
+    "pairwise": ops.pairwise,
+    "distinct_until_changed": ops.distinct_until_changed,
 }
 """Those that hold no more than a value, each with the cheapest function there is: what is measured is the operator."""
 

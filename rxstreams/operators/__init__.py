@@ -1,9 +1,10 @@
 """Operators, by family. Those with an Rx name mean exactly what Rx means; all go into ``pipe`` beside RxPY's own."""
 
 from rxstreams.operators.aggregating import aggregate
-from rxstreams.operators.buffering import buffer_with_count, buffer_with_time
+from rxstreams.operators.buffering import buffer_with_count, buffer_with_time, buffer_with_time_or_count
 from rxstreams.operators.combining import combine_latest, merge, with_latest_from
 from rxstreams.operators.dedup import distinct
+from rxstreams.operators.delaying import delay, timeout
 from rxstreams.operators.folding import reduce, scan
 from rxstreams.operators.keyed import key_by
 from rxstreams.operators.lining import concat, start_with, zip
@@ -13,6 +14,7 @@ from rxstreams.operators.processing import process
 from rxstreams.operators.sharing import group_by, partition, share
 from rxstreams.operators.sinks import to_callable, to_topic, to_view
 from rxstreams.operators.taking import first, last, skip, skip_while, take, take_last, take_while
+from rxstreams.operators.timing import debounce, sample, throttle_first
 from rxstreams.operators.totals import average, count, max, min, sum, to_list
 from rxstreams.stream.blueprint import fluent as _fluent
 
@@ -21,9 +23,12 @@ __all__ = [
     "average",
     "buffer_with_count",
     "buffer_with_time",
+    "buffer_with_time_or_count",
     "combine_latest",
     "concat",
     "count",
+    "debounce",
+    "delay",
     "distinct",
     "distinct_until_changed",
     "do_action",
@@ -43,6 +48,7 @@ __all__ = [
     "partition",
     "process",
     "reduce",
+    "sample",
     "scan",
     "share",
     "skip",
@@ -52,6 +58,8 @@ __all__ = [
     "take",
     "take_last",
     "take_while",
+    "throttle_first",
+    "timeout",
     "to_callable",
     "to_list",
     "to_topic",

@@ -1,4 +1,4 @@
-"""Several records into one list: buffer_with_count, buffer_with_time."""
+"""Several records into one list: buffer_with_count, buffer_with_time, buffer_with_time_or_count."""
 
 from __future__ import annotations
 
@@ -13,42 +13,38 @@ from reactivex.internal import ArgumentOutOfRangeException
 from rxstreams.batch import Batch
 from rxstreams.errors import seconds
 from rxstreams.operators.arguments import check_count, check_name, check_savable, check_scheduler
-from rxstreams.state.codec import TAGGED
-from rxstreams.stream import LOST, Node, Operation, Stream, operator
+from rxstreams.operators.holding import Holding
+from rxstreams.stream import LOST, Operation, Stream, operator
 from rxstreams.watermarks import END, START
 
-__all__ = ["buffer_with_count", "buffer_with_time"]
+__all__ = ["buffer_with_count", "buffer_with_time", "buffer_with_time_or_count"]
 
 A = TypeVar("A", bound=Any)
 
 
-class Buffer(Node):
+class Buffer(Holding):
     """What both buffers share: the held records, an entry each in ``states`` by number, so that an epoch saves only changes.
 
     ``states["seen"]`` is how many records have come, ``states["open"]`` of each open list its first record's number and the
-    latest time in it, ``states["told"]`` a watermark that was passed on and would not be now.
+    latest time in it.
     """
 
-    codec = TAGGED
-    holds_time = True
     fans_out = True
 
     def __init__(self) -> None:
         super().__init__()
         self.held: dict[int, Any] = {}
         self.first = 0
-        self.mark = START
 
     def start(self) -> None:
+        super().start()
         self.states.setdefault("seen", 0)
         self.states.setdefault("open", [])
         self.held = {number: value for number, value in self.states.items() if isinstance(number, int)}
         self.first = min(self.held, default=self.states["seen"])
-        self.told = self.states.get("told", START)
 
-    def put(self, state: str, value: Any) -> None:
-        self.states[state] = value
-        self.dirty.add(state)
+    def least(self) -> int:
+        return _least_time(self.states["open"])
 
     def hold(self, number: int, value: Any) -> None:
         if self.host.durable:
@@ -70,23 +66,6 @@ class Buffer(Node):
     def time_of(self, latest: int) -> int:
         """The time of a list; of an empty one the clock's."""
         return latest if latest > START or not self.host.wants_time else int(self.host.now() * 1000)
-
-    def watermark(self, mark: int, port: int) -> None:
-        """A list that is still open will have a time, and the watermark must not pass it."""
-        self.mark = mark
-        limit = min(mark, _least_time(self.states["open"]))
-        if limit >= self.told:
-            self.told = limit
-            if self.states.pop("told", None) is not None:
-                self.dirty.add("told")
-        elif self.states.get("told") != self.told:
-            self.put("told", self.told)  # a late record came; what was told already must be known after a restart
-        self.forward(self.told)
-
-    def tell_anew(self) -> None:
-        """Say how far time has come, as the open lists are others now."""
-        if self.mark > START:
-            self.watermark(self.mark, 0)
 
     def end_with(self, *, empty: bool) -> None:
         """Emit every open list, at the end of the input."""
@@ -269,6 +248,106 @@ class BufferWithTime(Buffer):
         else:
             self.first = seen + len(b)
         self.put("seen", seen + len(b))
+        self.tell_anew()
+
+    def end(self, port: int, at: float | None = None) -> None:
+        self.end_with(empty=True)
+
+    def close(self) -> None:
+        self.timer.dispose()
+
+
+def buffer_with_time_or_count(
+    timespan: float | timedelta, count: int, scheduler: abc.SchedulerBase | None = None, *, name: str | None = None
+) -> Callable[[Observable[A]], Stream[list[A]]]:
+    """Gather values into a list until there are ``count``, or ``timespan`` seconds have passed since the list was begun.
+
+        orders   -1-2-3------4|
+                 [ buffer_with_time_or_count(4, 2) ]   one character = one second
+        result   ---a---b---c-(d,|)  a=[1,2] b=[3] c=[] d=[4]
+
+    Shape: A → list[A], at most ``count`` long, empty ones too. A list has no key. The result depends on the clock.
+    Time: the latest of its records, which the watermark waits for; of an empty list the clock's.
+    Holds: the records of the open list; saved in a run, with the time that it is due: overdue after a restart, it comes out
+        once, at once.
+    Bounded by: ``count`` records.
+    Ends: with its input, after the open list; an error drops it.
+    Depends on: clock
+    Names: RxJS ``bufferTime``, RxPY ``buffer_with_time_or_count``, Kafka Streams —
+
+    Args:
+        timespan: How long a list is open at most, in seconds.
+        count: How many values a list has at most.
+        scheduler: Whose clock; None is the subscription's (in a run: the run's).
+        name: The operator's identity for saved state.
+
+    Source: Rx ``bufferTime`` (RxPY ``operators.buffer_with_time_or_count``).
+    """
+    span = seconds("buffer_with_time_or_count(timespan)", timespan, allow_least=False)
+    check_count("buffer_with_time_or_count(count)", count, least=1)
+    check_scheduler("buffer_with_time_or_count(scheduler)", scheduler)
+    check_name("buffer_with_time_or_count(name)", name)
+    parameters = {"timespan": timespan, "count": count}
+    make = lambda: BufferWithTimeOrCount(span, count, scheduler)  # noqa: E731  # a value among values
+    defines = ("timespan", "count")
+    return operator(
+        Operation(
+            "buffer_with_time_or_count", make, parameters, name, defines=defines, stateful=True, depends_on="clock", key="dropped"
+        )
+    )
+
+
+class BufferWithTimeOrCount(Buffer):
+    """There is always one open list; ``states["due"]`` is when it closes."""
+
+    locked = True
+
+    def __init__(self, span: float, count: int, scheduler: Any) -> None:
+        super().__init__()
+        self.span, self.count, self.scheduler = span, count, scheduler
+        self.timer: abc.DisposableBase = Disposable()
+
+    def start(self) -> None:
+        super().start()
+        if not self.states["open"]:
+            self.open_new()
+        else:
+            self.wait(self.states["due"] - self.host.now())
+
+    def wait(self, delay: float) -> None:
+        self.timer.dispose()
+        self.timer = self.host.later(max(0.0, delay), self.tick)
+
+    def open_new(self) -> None:
+        """Begin a list with the next record."""
+        self.put("open", [[self.states["seen"], START]])
+        self.put("due", self.host.now() + self.span)
+        self.free(self.states["seen"])
+        self.wait(self.span)
+
+    def tick(self) -> None:
+        ((first, latest),) = self.states["open"]
+        part, time, told = self.list_from(first, self.states["seen"]), self.time_of(latest), self.told
+        self.open_new()
+        b = self.host.fresh((part,), (time,))
+        self.emit(b.marked(b.marks and [told]))
+        self.tell_anew()
+
+    def batch(self, b: Batch, port: int) -> None:
+        indices, lists, times, marks = [], [], [], []
+        for i, value in enumerate(b.values):
+            self.hold(self.states["seen"], value)
+            self.put("seen", self.states["seen"] + 1)
+            ((first, latest),) = self.states["open"]
+            latest = max(latest, b.times[i]) if b.times else latest
+            self.put("open", [[first, latest]])
+            if self.states["seen"] - first == self.count:
+                indices.append(i)
+                lists.append(self.list_from(first, self.states["seen"]))
+                times.append(latest)
+                marks.append(self.told)
+                self.open_new()
+        self.emit(b.at(indices, lists).keyed(None).timed(times if b.times else None).marked(marks if b.marks else None))
         self.tell_anew()
 
     def end(self, port: int, at: float | None = None) -> None:

@@ -6,7 +6,7 @@ import builtins
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 import reactivex
 from reactivex import Observable
@@ -14,8 +14,8 @@ from reactivex.internal import is_future
 
 from rxstreams.batch import Batch
 from rxstreams.operators.arguments import check_count, check_name, check_savable
+from rxstreams.operators.holding import Kept, keep, release
 from rxstreams.state.codec import TAGGED
-from rxstreams.state.keys import internal, original
 from rxstreams.stream import LOST, UNBOUNDED, Node, Operation, Stream, operator
 from rxstreams.watermarks import START
 
@@ -114,9 +114,18 @@ class Zip(Node):
             self.save(places, n)
         made = self.together(b, places, rows, n)
         over = any(not queue and port in self.done for port, queue in enumerate(self.queues))
+        if over:
+            self.forget()
         self.emit(made)
-        if n and over:
+        if over:
             self.finish(made.order[-1] if made.order else None)
+
+    def forget(self) -> None:
+        """What waits, waits in vain: an input has ended."""
+        self.dirty |= self.states.keys()
+        self.states.clear()
+        for queue in self.queues:
+            queue.clear()
 
     def together(self, b: Batch, places: list[list[int]], rows: list[list[tuple[Any, int]]], n: int) -> Batch:
         """The results, each in the place of the record that completed it."""
@@ -144,6 +153,7 @@ class Zip(Node):
     def end(self, port: int, at: float | None = None) -> None:
         self.done.add(port)
         if not self.queues[port]:
+            self.forget()
             self.finish(at)
         elif self.host.wants_time:
             self.tell_time()
@@ -153,9 +163,9 @@ def concat(*sources: Observable[A], name: str | None = None) -> Callable[[Observ
     """Let all values of the first source through, then all of the next, and so on.
 
         orders   -1--2-|
-        more     -----3---4-|
-                 [ concat(more) ]
-        result   -a--b-------c---d-| a=1 b=2 c=3 d=4
+        more     -3-4-|
+                 [ concat(more) ]            more is cold: it begins when it is subscribed to
+        result   -a--b--c-d-|        a=1 b=2 c=3 d=4
 
     Shape: A → A, in order, however the sources interleave; keys stay, if all sources have them.
     Time: each record's own; in a run the watermark stands still until the last source's turn.
@@ -172,14 +182,6 @@ def concat(*sources: Observable[A], name: str | None = None) -> Callable[[Observ
     ports = 1 + len(sources)
     make = lambda: Concat(ports)  # noqa: E731  # a value among values
     return operator(Operation("concat", make, name=name, stateful=True), *_sources(sources))
-
-
-class Early(NamedTuple):
-    """A record that came before its source's turn."""
-
-    value: Any
-    time: int | None
-    key: Any
 
 
 class Concat(Node):
@@ -213,10 +215,9 @@ class Concat(Node):
             self.hold(b, port)
 
     def hold(self, b: Batch, port: int) -> None:
-        for i, value in enumerate(b.values):
-            check_savable(self, value)
+        for i in range(len(b)):
             entry = (port, self.early[port] + i)
-            self.states[entry] = Early(value, b.times[i] if b.times else None, original(b.keys[i]) if b.keys else None)
+            self.states[entry] = keep(self, b, i)
             self.dirty.add(entry)
         self.early[port] += len(b)
 
@@ -225,27 +226,25 @@ class Concat(Node):
             self.finish(at)
             return
         self.done.add(port)
-        came: list[Early] = []
+        came: list[Kept] = []
         while self.turn < self.ports and self.turn in self.done:
             self.turn += 1
             came += self.take_early()
         self.states["turn"] = self.turn
         self.dirty.add("turn")
         if came:
-            keys = [internal(one.key) for one in came] if self.host.keyed else None
-            b = self.host.fresh([one.value for one in came], [one.time or 0 for one in came], keys)
-            self.emit(b.marked(b.marks and [START] * len(came)))
+            self.emit(release(self, came))
         if self.turn == self.ports:
             self.finish(at)
         elif self.turn == self.ports - 1 and self.host.wants_time:
             self.tell_time()
 
-    def take_early(self) -> list[Early]:
+    def take_early(self) -> list[Kept]:
         """What came of the source whose turn it is now."""
         if self.turn == self.ports:
             return []
         entries = [(self.turn, number) for number in range(self.early[self.turn])]
-        came = [Early(*self.states.pop(entry)) for entry in entries]
+        came = [self.states.pop(entry) for entry in entries]
         self.dirty ^= set(entries)  # what was never committed need not be deleted
         return came
 
@@ -262,9 +261,9 @@ class Concat(Node):
 def start_with(*args: A, name: str | None = None) -> Callable[[Observable[A]], Stream[A]]:
     """Begin with some values, then go on with the stream's.
 
-        orders   -1--2--3-|
+        orders   ------1--2-|
                  [ start_with(8, 9) ]
-        result   (a,b,c)          a=8 b=9 c=1
+        result   (a,b)-c--d-|        a=8 b=9 c=1 d=2
 
     Shape: A → A, ``args`` and then all of the input, in order; without keys, which the first ones have not.
     Time: the clock's at the start for the first ones, each record's own after that.
@@ -301,3 +300,8 @@ class StartWith(Node):
 
     def batch(self, b: Batch, port: int) -> None:
         self.emit(b.keyed(None))
+
+    def end(self, port: int, at: float | None = None) -> None:
+        if not self.states:
+            self.produce()  # the input has ended before a run began
+        self.finish(at)

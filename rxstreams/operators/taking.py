@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable
 from functools import partial
 from itertools import filterfalse
 from operator import length_hint
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import reactivex
 from reactivex import Observable
@@ -14,11 +14,10 @@ from reactivex.internal import SequenceContainsNoElementsError
 
 from rxstreams.batch import Batch
 from rxstreams.errors import Policy, check_policy
-from rxstreams.operators.arguments import check_count, check_flag, check_function, check_name, check_savable
+from rxstreams.operators.arguments import check_count, check_flag, check_function, check_name
+from rxstreams.operators.holding import keep, release
 from rxstreams.state.codec import TAGGED
-from rxstreams.state.keys import internal, original
 from rxstreams.stream import LOST, Node, Operation, Stream, operator
-from rxstreams.watermarks import START
 
 __all__ = ["first", "last", "skip", "skip_while", "take", "take_last", "take_while"]
 
@@ -306,20 +305,12 @@ class First(Watch):
             self.fail(SequenceContainsNoElementsError())
 
 
-class Kept(NamedTuple):
-    """A record that is held until the end."""
-
-    value: Any
-    time: int | None
-    key: Any
-
-
 def take_last(count: int, *, name: str | None = None) -> Callable[[Observable[A]], Stream[A]]:
     """Let the last ``count`` values through when the input ends.
 
         orders   -1--2--3--4-|
                  [ take_last(2) ]
-        result   ------------(a,b,|) a=3 b=4
+        result   ------------(a,b,|)  a=3 b=4
 
     Shape: A → A, ``count`` at most, in order; keys stay.
     Time: each record's own; until the end the watermark stands still.
@@ -353,25 +344,20 @@ class TakeLast(Node):
 
     def keep(self, b: Batch) -> None:
         b = b.cut(max(0, len(b) - self.count))
-        keys: Sequence[Hashable] = b.keys or [None] * len(b)
-        times: Sequence[int | None] = b.times or [None] * len(b)
-        for number, value, time, key in zip(range(self.next, self.next + len(b)), b.values, times, keys):
-            check_savable(self, value)
-            self.states[number] = Kept(value, time, original(key))
-            self.dirty.add(number)
+        for i in range(len(b)):
+            self.states[self.next + i] = keep(self, b, i)
+            self.dirty.add(self.next + i)
         for number in range(self.next - self.count, self.next - self.count + len(b)):
             if self.states.pop(number, LOST) is not LOST:
                 self.dirty ^= {number}  # what came after the last commit is in no saved state, so there is nothing to delete
         self.next += len(b)
 
     def end(self, port: int, at: float | None = None) -> None:
-        kept = [Kept(*self.states[number]) for number in sorted(self.states)]
+        kept = [self.states[number] for number in sorted(self.states)]
         self.dirty ^= self.states.keys()
         self.states.clear()
         if kept:
-            keys = [internal(one.key) for one in kept] if self.host.keyed else None
-            b = self.host.fresh([one.value for one in kept], [one.time or 0 for one in kept], keys)
-            self.emit(b.marked(b.marks and [START] * len(kept)))
+            self.emit(release(self, kept))
         self.finish()
 
     def watermark(self, mark: int, port: int) -> None:

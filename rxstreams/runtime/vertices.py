@@ -290,10 +290,10 @@ class Vertex:
         self.graph.post(act)
 
     def open(self, inner: Observable[Any], node: Node, batch: Batch) -> None:
-        raise GraphError(
-            f"{self.title}: a run cannot subscribe to Observables that come as values: its graph is made before any record. "
-            "Use flat_map with a function that returns iterables"
-        )
+        raise AssertionError("a run subscribes to nothing: its graph is made before any record")
+
+    def switch(self, other: Observable[Any]) -> None:
+        raise AssertionError("a run subscribes to nothing: its graph is made before any record")
 
     # Beyond the Host contract, for sinks.
 

@@ -111,10 +111,13 @@ class ColdHost:
     """Drives one node for one subscription."""
 
     __slots__ = (
-        "asked", "clocked", "current", "emit", "group", "inner", "keyed", "lock", "node", "outlet", "pace", "scheduler",
+        "asked", "clocked", "current", "emit", "group", "inner", "input", "keyed", "lock", "node", "outlet", "pace", "scheduler",
         "waiting", "wants_time",
     )  # fmt: skip
 
+    current: SerialDisposable
+    asked: SerialDisposable
+    input: abc.DisposableBase
     durable = False
     forgiving = False
     wants_latest = False
@@ -200,6 +203,12 @@ class ColdHost:
         emit: Callable[[Any], None] = lambda value: self.emit(batch.of((value,)))  # noqa: E731  # one of three callbacks
         subscription.disposable = inner.subscribe(self._turn(emit), self.fail, self._turn(ended), scheduler=self.scheduler)
 
+    def switch(self, other: Observable[Any]) -> None:
+        self.input.dispose()
+        subscription = SingleAssignmentDisposable()
+        self.group.add(subscription)
+        subscription.disposable = other.subscribe(Port(self, 1), scheduler=self.node.scheduler)
+
     def take_turns(self, inputs: Sequence[Observable[Any]]) -> None:
         """Subscribe to the inputs one after the other."""
         self.waiting = deque(enumerate(inputs))
@@ -257,5 +266,7 @@ def connect(
         # disposable that comes back takes the late ones down at once.
         subscription = SingleAssignmentDisposable()
         host.group.add(subscription)
-        subscription.disposable = inputs[port].subscribe(Port(host, port), scheduler=scheduler)
+        host.input = subscription
+        lent = host.clock if node.lends_clock else scheduler
+        subscription.disposable = inputs[port].subscribe(Port(host, port), scheduler=lent)
     return lifetime

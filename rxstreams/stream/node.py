@@ -120,6 +120,10 @@ class Host(Protocol):
         """Seconds since the epoch by the scheduler's clock."""
         ...
 
+    def switch(self, other: Observable[Any]) -> None:
+        """Leave the first input for ``other``, which is the second (subscriptions only)."""
+        ...
+
     def open(self, inner: Observable[Any], node: Node, batch: Batch) -> None:
         """Subscribe to an Observable that a user's function returned for the one record in ``batch``."""
         ...
@@ -146,6 +150,8 @@ class Node:
     """Whether it holds the watermark back, for results that it may still emit."""
     has_timers: ClassVar[bool] = False
     """Whether it must know when, between two records of a push, time came to some point."""
+    lends_clock: ClassVar[bool] = False
+    """Whether its own scheduler, where it has one, is passed on to its inputs (subscriptions)."""
     in_turn: ClassVar[bool] = False
     """Whether a subscription subscribes to an input only when the one before it has ended."""
     instead: ClassVar[str | None] = None

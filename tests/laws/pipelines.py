@@ -173,6 +173,11 @@ CLOCKED = frozenset({"buffer_with_time"}) | timing.GENERATORS.keys()
 """Their results depend on the clock, so the clock must go on, and a crash may change them."""
 
 LIVELY = (
+    *mapping.GENERATORS,
+    *taking.GENERATORS,
+    *folding.GENERATORS,
+    "start_with",
+    "share",
     "map",
     "filter",
     "flat_map",
@@ -205,7 +210,7 @@ def random_graph(rng: random.Random, sources: Sequence[Stream[Any]]) -> list[Str
         if rng.random() < 0.4 and len(streams) > 1:
             others = [rng.randrange(len(streams)) for _ in range(rng.randint(1, 2))]
             used.update(others)
-            join = rng.choice((ops.merge, ops.combine_latest))
+            join = rng.choice((ops.merge, ops.combine_latest, ops.with_latest_from, ops.zip, ops.concat))
             streams.append(streams[at].pipe(join(*(streams[i] for i in others))))
         else:
             streams.append(chain(rng, streams[at], [rng.choice(LIVELY)]))

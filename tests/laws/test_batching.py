@@ -30,8 +30,8 @@ def same(one: Outcome, other: Outcome) -> None:
 
 
 def test_every_operator_has_a_generator() -> None:
-    """What `operators.__all__` names, the laws cover."""
-    assert sorted(GENERATORS) == sorted(ops.__all__)
+    """What `operators.__all__` names, the laws cover; `group_by` works in a subscription only."""
+    assert sorted([*GENERATORS, "group_by"]) == sorted(ops.__all__)
 
 
 @pytest.mark.parametrize("timed", [True, False], ids=["timed", "untimed"])

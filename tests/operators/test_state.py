@@ -28,6 +28,32 @@ STATEFUL: dict[str, Callable[[], Any]] = {
     "scan": lambda: ops.scan(lambda total, x: total + x),
     "take": lambda: ops.take(1000),
     "to_view": lambda: ops.to_view("v"),
+    "average": ops.average,
+    "buffer_with_time_or_count": lambda: ops.buffer_with_time_or_count(5.0, 7),
+    "concat": lambda: ops.concat(lines("b")),
+    "count": ops.count,
+    "debounce": lambda: ops.debounce(3.0),
+    "delay": lambda: ops.delay(3.0),
+    "distinct_until_changed": lambda: ops.distinct_until_changed(lambda x: x % 2),
+    "filter_indexed": lambda: ops.filter_indexed(lambda x, i: (x + i) % 3),
+    "first": lambda: ops.first(lambda x: x > 10),
+    "last": ops.last,
+    "map_indexed": lambda: ops.map_indexed(lambda x, i: x + i),
+    "max": ops.max,
+    "min": ops.min,
+    "pairwise": ops.pairwise,
+    "sample": lambda: ops.sample(3.0),
+    "skip": lambda: ops.skip(40),
+    "skip_while": lambda: ops.skip_while(lambda x: x < 15),
+    "start_with": lambda: ops.start_with(1, 2),
+    "sum": ops.sum,
+    "take_last": lambda: ops.take_last(20),
+    "take_while": lambda: ops.take_while(lambda x: x < 18),
+    "throttle_first": lambda: ops.throttle_first(1.0),
+    "timeout": lambda: ops.timeout(3.0, lines("b")),
+    "to_list": ops.to_list,
+    "with_latest_from": lambda: ops.with_latest_from(lines("b")),
+    "zip": lambda: ops.zip(lines("b")),
 }
 
 
@@ -59,7 +85,11 @@ def test_every_stateful_operator_is_tested() -> None:
         "merge": ops.merge(),
         "to_topic": ops.to_topic("t"),
         "to_callable": ops.to_callable(str),
+        "do_action": ops.do_action(),
+        "group_by": ops.group_by(bool),
+        "share": ops.share(),
     }
+    build["partition"] = lambda source: ops.partition(bool)(source)[0]
     assert sorted([*STATEFUL, *build]) == sorted(ops.__all__)
     assert [name for name, one in build.items() if lines().pipe(one).operation.stateful] == []
     assert [name for name, make in STATEFUL.items() if not lines().pipe(make()).operation.stateful] == []

@@ -10,6 +10,7 @@ from reactivex import Observable
 import rxstreams
 from rxstreams import aggregates, operators
 from rxstreams.pictures.marbles import Outcome, pictures_of, run_picture
+from tests.vocabulary import combining, folding, mapping, taking, timing
 
 WITHOUT_PICTURE = {
     "process": "what it emits is the user's own operator's affair, and an expression in brackets cannot hold a class",
@@ -41,6 +42,22 @@ def test_an_operator_does_what_its_picture_shows(name: str) -> None:
         assert f"{name}(" in picture
         outcome = run(picture)
         assert outcome.holds, f"\n{picture}\n{outcome}"
+
+
+FURTHER = [
+    (name, picture)
+    for family in (combining, folding, mapping, taking, timing)
+    for name, pictures in family.PICTURES.items()
+    for picture in pictures
+]
+
+
+@pytest.mark.parametrize(("name", "picture"), FURTHER, ids=[f"{name}-{i}" for i, (name, _) in enumerate(FURTHER)])
+def test_an_operator_does_what_its_further_pictures_show(name: str, picture: str) -> None:
+    """Empty inputs, single values, errors, early ends, values at once: each as its picture shows."""
+    assert f"{name}(" in picture
+    outcome = run(picture)
+    assert outcome.holds, f"\n{picture}\n{outcome}"
 
 
 def test_operators_without_a_picture_are_few_and_known() -> None:
