@@ -20,6 +20,8 @@ __all__ = ["debounce", "sample", "throttle_first"]
 
 A = TypeVar("A", bound=Any)
 
+LEAST_PERIOD = 0.001
+
 
 class HoldingOne(Holding):
     """What holds back the latest record: ``states["held"]``."""
@@ -74,7 +76,7 @@ def sample(
         return operator(
             Operation("sample", Sample, {"sampler": sampler}, name, stateful=True, depends_on="interleaving"), sampler
         )
-    period = max(0.001, seconds("sample(sampler)", sampler))
+    period = seconds("sample(sampler)", sampler)
     make = lambda: SampleEvery(period, scheduler)  # noqa: E731  # a value among values
     parameters = {"sampler": sampler}
     return operator(Operation("sample", make, parameters, name, stateful=True, depends_on="clock"))
@@ -124,14 +126,16 @@ class SampleEvery(HoldingOne):
         super().start()
         now = self.host.now()
         self.due = max(now, self.states.get("due", now + self.period))
-        self.wait(now)
+
+    def ready(self) -> None:
+        self.wait(self.host.now())
 
     def wait(self, now: float) -> None:
         self.timer = self.host.later(max(0.0, self.due - now), self.tick)
 
     def tick(self) -> None:
         now = self.host.now()
-        self.due = max(self.due + self.period, now)
+        self.due = max(self.due + max(self.period, LEAST_PERIOD), now)
         self.wait(now)
         self.drop("due")
         self.let_go()

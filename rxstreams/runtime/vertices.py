@@ -207,6 +207,7 @@ class Vertex:
         if self.closed:
             return
         node.start()
+        node.ready()
         if len(ended) == len(self.inputs) > 0 and not self.closed:
             self.graph.post(lambda: node.end(ended[0]))  # it still had something to do when its input had ended
 

@@ -269,4 +269,5 @@ def connect(
         host.input = subscription
         lent = host.clock if node.lends_clock else scheduler
         subscription.disposable = inputs[port].subscribe(Port(host, port), scheduler=lent)
+    node.ready()
     return lifetime

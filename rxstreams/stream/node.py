@@ -176,6 +176,9 @@ class Node:
     def start(self) -> None:
         """Begin: state is restored, inputs are not subscribed yet."""
 
+    def ready(self) -> None:
+        """Go on beginning, now that the inputs are subscribed: what is due at the same time as a record comes after it."""
+
     def produce(self) -> None:
         """Begin to emit, as a source in a direct subscription; in a run the run reads the source itself."""
 
