@@ -411,10 +411,8 @@ MUTANTS = [
     mutant(
         "undoing a failed record: aggregate",
         "aggregates/compiled.py",
-        "        compute += one.step(at, read)\n    return compute, ",
-        "        compute += one.step(at, read)\n"
-        '        compute += [f"row[{i}] = t{i}" for i in range(at, at + len(one.start))]\n'
-        "    return compute, ",
+        "        compute += one.step(at, read, loop.bind)\n    return compute, ",
+        "        compute += [*one.step(at, read, loop.bind), *one.store(at)]\n    return compute, ",
         TRACE,
     ),
     mutant(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from functools import reduce
-from operator import add
+from operator import add, attrgetter, itemgetter
 from typing import Any, ClassVar
 
 import msgspec
@@ -14,6 +14,15 @@ __all__ = ["Accumulator", "Aggregate", "Count", "Field", "Max", "Mean", "Min", "
 
 Field = str | Callable[[Any], Any] | None
 """A field's name, a function of the value, or None for the value itself."""
+
+
+def reader(field: str | Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A function that reads a field of objects and mappings alike."""
+    if not isinstance(field, str):
+        return field
+    of_mapping, of_object = itemgetter(field), attrgetter(field)
+    return lambda value: of_mapping(value) if isinstance(value, dict) else of_object(value)
+
 
 Accumulator = list[Any]
 """The slots of all aggregates of one operator for one key."""
@@ -24,7 +33,8 @@ class Aggregate(msgspec.Struct, frozen=True):
 
     It says what one step does as lines of code, from which ``compiled`` makes one loop for all aggregates of an operator: in
     them ``row`` is the accumulator, ``x`` names what was read of the record, and slot ``i``'s new content is assigned to
-    ``t{i}``.
+    ``t{i}``. All lines of ``step`` come before the first of ``store``, which must not raise: so a record changes everything or
+    nothing.
 
     Attributes:
         field: What of a record it reads; None reads the value itself.
@@ -35,14 +45,22 @@ class Aggregate(msgspec.Struct, frozen=True):
     start: ClassVar[tuple[Any, ...]]
     reads: ClassVar[int] = 1
     """How often a step looks at what was read."""
+    in_place: ClassVar[bool] = False
+    """Whether it changes what is in its slots, which then are not put back as a whole."""
 
     def __repr__(self) -> str:
-        field = self.field if isinstance(self.field, str) else getattr(self.field, "__qualname__", "")
-        return f"{type(self).__name__.lower()}({field})"
+        """What defines its state: ``top(amount, n=3)``."""
+        name = type(self).__name__
+        shown = [_brief(self.field), *(f"{key}={_brief(getattr(self, key))}" for key in self.__struct_fields__ if key != "field")]
+        return f"{name[0].lower()}{name[1:]}({', '.join(part for part in shown if part)})"
 
-    def step(self, at: int, x: str) -> Sequence[str]:
-        """The lines of one step."""
+    def step(self, at: int, x: str, bind: Callable[[Any], str]) -> Sequence[str]:
+        """The lines of one step; ``bind`` gives a name in the code to a thing."""
         raise NotImplementedError
+
+    def store(self, at: int) -> Sequence[str]:
+        """The lines that put the new content into the slots."""
+        return [f"row[{i}] = t{i}" for i in range(at, at + len(self.start))]
 
     def shown(self, at: int) -> str:
         """The expression of the result, right after a step."""
@@ -61,13 +79,20 @@ class Aggregate(msgspec.Struct, frozen=True):
         return row[at]
 
 
+def _brief(part: Any) -> str:
+    """How a parameter is shown: functions by their names."""
+    if part is None or isinstance(part, str):
+        return part or ""
+    return getattr(part, "__qualname__", repr(part))
+
+
 class Count(Aggregate, frozen=True):
     """How many; one number."""
 
     start = (0,)
     reads = 0
 
-    def step(self, at: int, x: str) -> Sequence[str]:
+    def step(self, at: int, x: str, bind: Callable[[Any], str]) -> Sequence[str]:
         return [f"t{at} = row[{at}] + 1"]
 
     def whole(self, row: Accumulator, at: int, column: Sequence[Any]) -> Sequence[Any]:
@@ -82,7 +107,7 @@ class Sum(Aggregate, frozen=True):
 
     start = (0,)
 
-    def step(self, at: int, x: str) -> Sequence[str]:
+    def step(self, at: int, x: str, bind: Callable[[Any], str]) -> Sequence[str]:
         return [f"t{at} = row[{at}] + {x}"]
 
     def whole(self, row: Accumulator, at: int, column: Sequence[Any]) -> Sequence[Any]:
@@ -98,7 +123,7 @@ class Mean(Aggregate, frozen=True):
 
     start = (0, 0)
 
-    def step(self, at: int, x: str) -> Sequence[str]:
+    def step(self, at: int, x: str, bind: Callable[[Any], str]) -> Sequence[str]:
         # It is divided at once, so that a sum too great for a float fails at the record that made it, not at the commit.
         return [f"t{at} = row[{at}] + {x}", f"t{at + 1} = row[{at + 1}] + 1", f"m{at} = t{at} / t{at + 1}"]
 
@@ -125,7 +150,7 @@ class Min(Aggregate, frozen=True):
     reads = 2
     beats: ClassVar[str] = "<"
 
-    def step(self, at: int, x: str) -> Sequence[str]:
+    def step(self, at: int, x: str, bind: Callable[[Any], str]) -> Sequence[str]:
         return [f"best = row[{at}]", f"t{at} = {x} if best is None or {x} {self.beats} best else best"]
 
     def whole(self, row: Accumulator, at: int, column: Sequence[Any]) -> Sequence[Any]:

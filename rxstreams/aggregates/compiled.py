@@ -25,8 +25,8 @@ def step_lines(slots: Slots, loop: Loop) -> tuple[list[str], list[str]]:
         if one.reads > 1 and read != "value":
             compute.append(f"x = {read}")
             read = "x"
-        compute += one.step(at, read)
-    return compute, [f"row[{i}] = t{i}" for one, at in slots for i in range(at, at + len(one.start))]
+        compute += one.step(at, read, loop.bind)
+    return compute, [line for one, at in slots for line in one.store(at)]
 
 
 def stepper(slots: Slots, *, mapping: bool, row: Callable[..., Any] | None) -> Callable[..., None]:

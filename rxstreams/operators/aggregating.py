@@ -115,6 +115,9 @@ class RunningAggregate(Node):
             # as dirty once, not with every record.
             find, note = loop.bind(self.hot.get), loop.bind(self.touch)
             loop.lines += [f"row = {find}(key)", f"if row is None: row = {note}(key)", *compute, *store]
+        elif any(one.in_place for one, _ in self.slots):
+            loop.before += ["row = None"]
+            loop.lines += [f"if row is None: row = {loop.bind(self.touch)}(None)", *compute, *store]
         else:
             load = "; ".join(f"t{i} = row[{i}]" for i in range(len(self.empty)))
             loop.before += ["row = None"]
@@ -136,6 +139,8 @@ class RunningAggregate(Node):
 
     def take_in_whole(self, values: Sequence[Any]) -> bool:
         """Take an unkeyed batch in at C speed; False, and nothing changed, if some value is not what the aggregates take."""
+        if any(one.in_place for one, _ in self.slots):
+            return False
         row = self.states.get(None, self.empty)
         try:
             after = wholly(self.slots, row, [column_of(one.field, values) for one, _ in self.slots])

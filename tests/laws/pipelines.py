@@ -120,8 +120,17 @@ def _aggregate(rng: random.Random, s: Stream[Any]) -> Stream[Any]:
         "mean": agg.mean(number),
         "least": agg.min(number),
         "most": agg.max(number),
+        "exact": agg.sum(lambda x: number(x) / 10, exact=True),
+        "fair": agg.mean(lambda x: number(x) / 10, exact=True),
+        "spread": agg.variance(number),
+        "first": agg.first(number),
+        "last": agg.last(),
+        "some": agg.collect(number, max=7),
+        "kinds": agg.distinct_count(lambda x: number(x) % 17),
+        "best": agg.top(3, lambda x: number(x) % 11, number),
+        "own": agg.of(int, lambda total, x: (total * 3 + x) % 1009, lambda a, b: a + b, str, field=number),
     }
-    chosen = rng.sample(sorted(some), rng.randint(1, 5))
+    chosen = rng.sample(sorted(some), rng.randint(1, 6))
     return s.pipe(ops.aggregate(name=None, on_error=None, **{name: some[name] for name in chosen}))
 
 

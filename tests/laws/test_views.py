@@ -13,6 +13,15 @@ FIELDS: dict[str, Any] = {
     "mean": agg.mean("x"),
     "least": agg.min("x"),
     "most": agg.max(lambda v: v["x"]),
+    "exact": agg.sum("x", exact=True),
+    "fair": agg.mean("x", exact=True),
+    "spread": agg.variance("x"),
+    "first": agg.first("x"),
+    "last": agg.last(lambda v: v["x"]),
+    "some": agg.collect("x", max=9),
+    "kinds": agg.distinct_count("x"),
+    "best": agg.top(3, "k", "x"),
+    "own": agg.of(int, lambda total, x: (total * 3 + int(x)) % 1009, lambda a, b: a + b, str, field="x"),
 }
 
 
@@ -24,15 +33,15 @@ def pipeline(seed: int, *, long_way: bool) -> list[Stream[Any]]:
         stream = stream.pipe(ops.filter(lambda v: v["k"] != 3))
     if rng.random() < 0.7:
         stream = stream.pipe(ops.key_by(rng.choice(["k", lambda v: f"key {v['k']}", lambda v: v["k"] > 2])))
-    some = rng.sample(sorted(FIELDS), rng.randint(1, 5))
+    some = rng.sample(sorted(FIELDS), rng.randint(1, 6))
     stream = stream.pipe(ops.aggregate(name="totals", on_error=None, **{name: FIELDS[name] for name in some}))
     view = stream.pipe(ops.to_view("totals"))
     return [view, stream.pipe(ops.map(number))] if long_way else [view]
 
 
 def test_views_hold_what_is_emitted_record_by_record() -> None:
-    """Sixty aggregations into a view end, with any cuts and crashes, with the rows that emitting every row would leave."""
-    for seed in range(60):
+    """120 aggregations into a view end, with any cuts and crashes, with the rows that emitting every row would leave."""
+    for seed in range(120):
         rng = random.Random(seed)
         events = random_events(rng, 120, partitions=2)
         timed = rng.random() < 0.5
