@@ -4,7 +4,7 @@ PY := .venv/bin/python
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt bench mutants rxpy-tests soak clean
+.PHONY: help setup demo test check fmt docs bench mutants rxpy-tests soak clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ check: $(STAMP) ## Check format, lint and types: what CI checks before the tests
 fmt: $(STAMP) ## Format the code and repair what ruff can
 	$(PY) -m ruff check --fix-only .
 	$(PY) -m ruff format .
+
+docs: $(STAMP) ## Write docs/operators.md anew, from the operators' docstrings
+	$(PY) -m rxstreams.pictures > docs/operators.md
 
 bench: $(STAMP) ## Measure speed against hand-written loops and print the table
 	@$(PY) -m benchmarks $(ARGS)

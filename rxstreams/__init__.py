@@ -41,7 +41,7 @@ from rxstreams.stream import Operator, Stream
 
 if TYPE_CHECKING:
     from rxstreams.brokers import Broker, Record, connect
-    from rxstreams.pictures import Picture, draw
+    from rxstreams.pictures import Picture, draw, table_of_operators
     from rxstreams.runtime import Failure, Running, run, start
     from rxstreams.views import PublishedView, View, view
 
@@ -78,12 +78,13 @@ __all__ = [
     "operators",
     "run",
     "start",
+    "table_of_operators",
     "view",
 ]
 
 _LATER = {
     **dict.fromkeys(("Broker", "Record", "connect"), "rxstreams.brokers"),
-    **dict.fromkeys(("Picture", "draw"), "rxstreams.pictures"),
+    **dict.fromkeys(("Picture", "draw", "table_of_operators"), "rxstreams.pictures"),
     **dict.fromkeys(("Failure", "Running", "run", "start"), "rxstreams.runtime"),
     **dict.fromkeys(("PublishedView", "View", "view"), "rxstreams.views"),
 }

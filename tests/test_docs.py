@@ -12,9 +12,12 @@ from types import FunctionType, ModuleType
 from typing import NamedTuple
 
 import pytest
+import reactivex
 
 import rxstreams
 from rxstreams import operators
+from rxstreams.pictures.catalogue import LINES, page
+from tests.operators.test_arguments import BUILD
 
 ROOT = Path(__file__).parents[1]
 README_LINES = 150
@@ -93,10 +96,46 @@ def test_links_in_the_readme_lead_somewhere() -> None:
 
 @pytest.mark.parametrize("name", operators.__all__)
 def test_an_operator_says_what_it_takes_holds_and_when_it_ends(name: str) -> None:
-    """An operator's docstring has one sentence first, and the lines Shape, Holds and Ends, in this order."""
+    """An operator's docstring has one sentence first, and the lines that the catalogue is made of, in their order."""
     lines = (inspect.getdoc(getattr(operators, name)) or "").splitlines()
     assert "." in lines[0] + lines[1]
-    assert [line.split(":")[0] for line in lines if re.match(r"(Shape|Holds|Ends): \S", line)] == ["Shape", "Holds", "Ends"]
+    said = [line.split(":")[0] for line in lines if re.match(rf"({'|'.join(LINES)}): \S", line)]
+    assert said in ([*LINES], [line for line in LINES if line != "Depends on"])
+
+
+@pytest.mark.parametrize("name", sorted(set(operators.__all__) - {"partition"}))
+def test_an_operator_is_what_it_says(name: str) -> None:
+    """What a docstring says of interleaving and clock, and of holding nothing, is what the blueprint says."""
+    row, operation = rxstreams.table_of_operators()[name], rxstreams.from_iterable([1]).pipe(BUILD[name]()).operation
+    assert row.depends_on == operation.depends_on
+    assert (row.holds in ("nothing.", "nothing in a run; in a subscription the inner Observables that have not ended.")) == (
+        not operation.stateful and name not in ("group_by", "to_topic", "to_callable")
+    )
+
+
+def test_names_of_rxpy_exist() -> None:
+    """What the catalogue calls an operator of RxPY is one, and every operator of ours that RxPY has by that name says so."""
+    for row in rxstreams.table_of_operators():
+        theirs = re.findall(r"``(\w+)``", row.rxpy)
+        assert all(hasattr(reactivex.operators, one) for one in theirs), row.name
+        assert row.name in theirs or not hasattr(reactivex.operators, row.name), row.name
+
+
+def test_the_page_of_operators_is_up_to_date() -> None:
+    """docs/operators.md is what `make docs` makes of the docstrings now, and has a section for each operator."""
+    made = (ROOT / "docs" / "operators.md").read_text()
+    assert made == page(rxstreams.table_of_operators()), "docs/operators.md is out of date: run `make docs`"
+    assert re.findall(r"^## (\w+)$", made, re.MULTILINE) == operators.__all__
+
+
+def test_the_table_of_operators_is_shown_everywhere() -> None:
+    """As text, as Markdown and as HTML it has every operator; a row is found by its name, and a part is a table again."""
+    table = rxstreams.table_of_operators()
+    for shown in (str(table), table._repr_markdown_(), table._repr_html_(), repr(table)):
+        assert all(name in shown for name in operators.__all__)
+    assert table["map"].kafka_streams == "``mapValues``"
+    assert [row.name for row in table[:2]] == operators.__all__[:2]
+    assert "-1--2--3-|" in str(table)
 
 
 @pytest.mark.parametrize("name", operators.__all__)

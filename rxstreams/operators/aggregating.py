@@ -40,8 +40,11 @@ def aggregate(
 
     Shape: A → a row with the field ``key`` and one field per aggregate, one for one, in order; unkeyed is one key, None. Before
     ``to_view`` a row is built per key and commit only, because a view takes no more.
+    Time: each record's own.
     Holds: one accumulator per key, for ever; saved in a run.
+    Bounded by: the number of keys, and what the aggregates hold for each.
     Ends: with its input; an exception ends a subscription, and meets ``on_error`` in a run (the aggregates stay as they were).
+    Names: RxJS —, RxPY —, Kafka Streams ``aggregate``
 
     Args:
         name: The operator's identity for saved state.

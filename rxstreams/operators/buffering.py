@@ -97,8 +97,11 @@ def buffer_with_count(
 
     Shape: A → list[A], ``count`` long, the last ones shorter but not empty; with ``skip`` below ``count`` lists overlap,
     above it values are left out. A list has no key, and the latest time of its records, which holds the watermark back.
+    Time: the latest of its records, which the watermark waits for.
     Holds: the records of the open lists, at most ``count`` each; saved in a run.
+    Bounded by: ``count`` records per open list.
     Ends: with its input, after the open lists; an error drops them.
+    Names: RxJS ``bufferCount``, RxPY ``buffer_with_count``, Kafka Streams —
 
     Raises:
         ArgumentOutOfRangeException: If ``count`` or ``skip`` is not positive.
@@ -166,9 +169,13 @@ def buffer_with_time(
         result   ----a---b--(c,|)    a=[1,2] b=[3] c=[]
 
     Shape: A → list[A], empty ones too. The result depends on the clock; for windows of event time see ``windowed``.
+    Time: the latest of its records, which the watermark waits for; of an empty list the clock's.
     Holds: the records of the open lists; saved in a run, with the time that each is due: what is overdue after a restart
     comes out once, at once.
+    Bounded by: the records that come within ``timespan``.
     Ends: with its input, after the open lists; an error drops them.
+    Depends on: clock
+    Names: RxJS ``bufferTime``, RxPY ``buffer_with_time``, Kafka Streams —
 
     Args:
         timespan: Length of each buffer, in seconds.

@@ -33,9 +33,13 @@ def merge(*sources: Observable[A], max_concurrent: int | None = None) -> Callabl
         result   -a--b--c-d--|       a=1 b=2 c=3 d=4
 
     Shape: A → A; each source's values in their order; branches of one source keep that source's order. The result depends on
-    how the sources interleave. Keys and times stay, if all sources have them.
+    how the sources interleave. Keys stay, if all sources have them.
+    Time: each record's own.
     Holds: nothing.
+    Bounded by: nothing is held.
     Ends: when all sources have; at the first error of one.
+    Depends on: interleaving
+    Names: RxJS ``merge``, RxPY ``merge``, Kafka Streams ``merge``
 
     Args:
         sources: What to merge with.
@@ -125,8 +129,12 @@ def combine_latest(*others: Observable[Any]) -> Callable[[Observable[Any]], Stre
 
     Shape: A, B, … → tuple; one for each value. The result depends on how the sources interleave; it has the time of the value
     that made it, and its key, if all sources have keys.
+    Time: that of the value that made it.
     Holds: the latest value of each source; saved in a run.
+    Bounded by: one value per source.
     Ends: when all sources have, or one has ended before its first value and the others have too; at the first error.
+    Depends on: interleaving
+    Names: RxJS ``combineLatest``, RxPY ``combine_latest``, Kafka Streams ``join`` (table–table, unkeyed)
 
     Source: Rx ``combine_latest`` (RxPY ``operators.combine_latest``).
     """

@@ -49,9 +49,12 @@ def distinct(
         result   -a--b-----c-|       a=1 b=2 c=3
 
     Shape: A → A, none or one for each, in order; compared with ``==``, whatever the records' keys.
+    Time: each record's own.
     Holds: every distinct key, for ever; saved in a run. Hashable keys are looked up in a set, others (and all, with a
     ``comparer``) compared one by one with every key seen.
+    Bounded by: the number of distinct keys; nothing else.
     Ends: with its input; an exception ends a subscription, and meets ``on_error`` in a run.
+    Names: RxJS ``distinct``, RxPY ``distinct``, Kafka Streams —
 
     Source: Rx ``distinct`` (RxPY ``operators.distinct``, which compares with every key seen).
     """

@@ -35,8 +35,11 @@ def scan(
 
     Shape: A → B, one for one, in order; one fold over all records, whatever their keys. ``accumulator`` returns a new fold: one
     that it changed in place would change in the hands of whoever got it before.
+    Time: each record's own.
     Holds: the fold so far; saved in a run, so it must be encodable (see ``rxstreams.state.codec``).
+    Bounded by: the size of the fold.
     Ends: with its input; an exception ends a subscription, and meets ``on_error`` in a run (the fold stays as it was).
+    Names: RxJS ``scan``, RxPY ``scan``, Kafka Streams ``aggregate``
 
     Source: Rx ``scan`` (RxPY ``operators.scan``).
     """
@@ -125,8 +128,11 @@ def reduce(
         result   ---------(a,|)      a=6
 
     Shape: A → B, one in all; its time is the latest of the records.
+    Time: the latest of the records; until the end the watermark stands still.
     Holds: the fold so far; saved in a run.
+    Bounded by: the size of the fold.
     Ends: with its input, after the result; an empty input without ``seed`` is an error.
+    Names: RxJS ``reduce``, RxPY ``reduce``, Kafka Streams ``reduce``
 
     Raises:
         SequenceContainsNoElementsError: In ``on_error``, if there was neither a value nor a seed.

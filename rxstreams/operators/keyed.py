@@ -32,10 +32,13 @@ def key_by(field: str | Callable[[Any], Any], *, on_error: Policy | None = None)
                  [ key_by(lambda x: x % 2) ]
         result   -a--b--c-|          a=1 b=2 c=3
 
-    Shape: A → A, one for one, in order; times stay. A key is a str, bytes, int, bool, None, enum member, UUID, or a tuple of
+    Shape: A → A, one for one, in order. A key is a str, bytes, int, bool, None, enum member, UUID, or a tuple of
     these; 1 and True are two keys.
+    Time: each record's own.
     Holds: nothing.
+    Bounded by: nothing is held.
     Ends: with its input; an exception, or a key of another kind, ends a subscription and meets ``on_error`` in a run.
+    Names: RxJS ``groupBy``, RxPY ``group_by``, Kafka Streams ``selectKey``, ``groupBy``
 
     Args:
         field: A field's name (of objects and mappings alike), or a function of the value.

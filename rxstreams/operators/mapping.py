@@ -33,9 +33,12 @@ def map(mapper: Callable[[A], B] | None = None, *, on_error: Policy | None = Non
                  [ map(lambda x: x * 10) ]
         result   -a--b--c-|          a=10 b=20 c=30
 
-    Shape: A → B, one for one, in order; times and keys stay.
+    Shape: A → B, one for one, in order; keys stay.
+    Time: each record's own.
     Holds: nothing.
+    Bounded by: nothing is held.
     Ends: with its input; an exception ends a subscription, and meets ``on_error`` in a run.
+    Names: RxJS ``map``, RxPY ``map``, Kafka Streams ``mapValues``
 
     Source: Rx ``map`` (RxPY ``operators.map``).
     """
@@ -70,9 +73,12 @@ def filter(predicate: Callable[[A], Any], *, on_error: Policy | None = None) -> 
                  [ filter(lambda x: x > 2) ]
         result   -------a--b-|       a=3 b=4
 
-    Shape: A → A, none or one for each, in order; times and keys stay.
+    Shape: A → A, none or one for each, in order; keys stay.
+    Time: each record's own.
     Holds: nothing.
+    Bounded by: nothing is held.
     Ends: with its input; an exception ends a subscription, and meets ``on_error`` in a run.
+    Names: RxJS ``filter``, RxPY ``filter``, Kafka Streams ``filter``
 
     Source: Rx ``filter`` (RxPY ``operators.filter``).
     """
@@ -260,8 +266,11 @@ def flat_map(mapper: Any, *, on_error: Policy | None = None) -> Callable[[Observ
         result   -(a,b)-(c,d)-|      a=1 b=10 c=2 d=20
 
     Shape: A → B, any number for each; times and keys are those of the record that made them.
+    Time: that of the record that made it.
     Holds: nothing in a run; in a subscription the inner Observables that have not ended.
+    Bounded by: the inner Observables that are open, in a subscription.
     Ends: when the input and every inner Observable have; an exception ends a subscription, and meets ``on_error`` in a run.
+    Names: RxJS ``mergeMap``, RxPY ``flat_map``, Kafka Streams ``flatMapValues``
 
     In a run ``mapper`` returns iterables, or Observables that end synchronously: what waits cannot be in a commit.
 

@@ -33,8 +33,11 @@ def process(
     """Run a keyed operator of your own: state per key, and event-time timers. See ``rxstreams.KeyedOperator``.
 
     Shape: A → B, what ``keyed`` emits; a result has its key, and the time of the record or the timer unless it says another.
+    Time: the record's, the timer's, or what the operator says.
     Holds: what ``keyed`` keeps, until it forgets; saved in a run with the timers.
+    Bounded by: what the operator keeps until it forgets a key.
     Ends: with its input; then time is over, and every timer that is left fires.
+    Names: RxJS —, RxPY —, Kafka Streams ``process``
 
     Args:
         keyed: The operator; one object serves all keys, so it must hold no state itself.

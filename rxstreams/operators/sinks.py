@@ -59,8 +59,11 @@ def to_topic(
     """Append each value to a topic, in the same commit as the state and the input's offsets; pass it on too.
 
     Shape: A → A, unchanged.
+    Time: each record's own.
     Holds: an epoch's records, until its commit.
+    Bounded by: the records of an epoch.
     Ends: with its input; what cannot be encoded meets ``on_error``.
+    Names: RxJS —, RxPY —, Kafka Streams ``to``
 
     Args:
         name: The topic; a run creates it if it is not there.
@@ -139,8 +142,11 @@ def to_view(name: str, *, publish: bool = False) -> Callable[[Observable[A]], St
     """Keep the latest value of each key where it can be asked for: ``running.view(name).get(key)``; pass values on too.
 
     Shape: A → A, unchanged; an unkeyed stream is one row, under the key None. A view changes only at a commit.
+    Time: each record's own.
     Holds: the latest value per key; saved in a run.
+    Bounded by: the number of keys.
     Ends: with its input; the view stays.
+    Names: RxJS —, RxPY —, Kafka Streams ``toTable``
 
     Args:
         name: The view, unique in its app.
@@ -185,9 +191,12 @@ def to_callable(
     """Call ``function`` for each value, in order, outside the broker's commit; pass values on at once.
 
     Shape: A → A, unchanged. At least once: after a crash, calls whose epoch was not committed are made again.
+    Time: each record's own.
     Holds: with a coroutine function up to ``capacity`` values that wait for their call; they are saved in a run, so that a
     commit does not wait for slow calls, and called again after a restart. While it is full, the run stops asking its sources.
+    Bounded by: ``capacity`` values.
     Ends: when every call has been made.
+    Names: RxJS —, RxPY —, Kafka Streams ``foreach``
 
     Args:
         function: A function or a coroutine function of the value. A plain function that blocks, blocks the pipeline.
