@@ -17,14 +17,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from string import ascii_letters
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from reactivex import Observable, from_marbles
 from reactivex.notification import Notification, OnError, OnNext
 from reactivex.observable.marbles import parse
 from reactivex.testing import TestScheduler
 
-__all__ = ["Event", "Outcome", "pictures_of", "run_picture"]
+__all__ = ["Event", "Marbles", "Outcome", "pictures_of", "read_picture", "run_picture"]
 
 Event = tuple[float, Notification[Any]]
 """What happens at a time, in characters since the subscription."""
@@ -80,23 +80,51 @@ def run_picture(picture: str, operators_for: OperatorsFor) -> Outcome:
     Raises:
         ValueError: If the text is no such picture.
     """
+    marbles = read_picture(picture)
+    sources = {name: from_marbles(line.drawn, timespan=marbles.unit, lookup=line.values) for name, line in marbles.inputs.items()}
+    source, *_ = sources.values()
+    operators = operators_for(marbles.operator, sources)
+    width = max(len(line.drawn) for line in [marbles.result, *marbles.inputs.values()])
+    observer = TestScheduler().start(lambda: source.pipe(*operators), disposed=200 + (width - 0.5) * marbles.unit)
+    actual = [((one.time - 200) / marbles.unit, cast("Notification[Any]", one.value)) for one in observer.messages]
+    return Outcome(marbles.result.events, actual, marbles.result.values)
+
+
+class Line(NamedTuple):
+    """A line of marbles, and the values that its letters stand for."""
+
+    drawn: str
+    values: Mapping[str | float, Any]
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """What happens on it."""
+        return cast("list[Event]", parse(self.drawn, lookup=dict(self.values)))
+
+
+class Marbles(NamedTuple):
+    """A picture, read: its inputs by name, what stands in the brackets, what comes out, and the seconds of a character."""
+
+    inputs: Mapping[str, Line]
+    operator: str
+    result: Line
+    unit: float
+
+
+def read_picture(picture: str) -> Marbles:
+    """Take a picture apart.
+
+    Raises:
+        ValueError: If the text is no such picture.
+    """
     lines = [line.strip() for line in picture.splitlines() if line.strip()]
     at = next((i for i, line in enumerate(lines) if _OPERATOR.match(line)), 0)
     rows = [_LINE.match(line) for line in lines]
     bracket = _OPERATOR.match(lines[at]) if lines else None
     if bracket is None or not at or at != len(lines) - 2 or not all(row for i, row in enumerate(rows) if i != at):
         raise ValueError(f"expected lines of marbles, an operator as in [ map(f) ], and a line with the result, got:\n{picture}")
-    *inputs, (_, result, legend) = [row.groups("") for row in rows if row]
-    unit = _unit(picture)
-
-    sources = {name: from_marbles(timeline, timespan=unit, lookup=_legend(values)) for name, timeline, values in inputs}
-    source, *_ = sources.values()
-    operators = operators_for(bracket[1], sources)
-    width = max(len(timeline) for timeline in [result, *(timeline for _, timeline, _ in inputs)])
-    observer = TestScheduler().start(lambda: source.pipe(*operators), disposed=200 + (width - 0.5) * unit)
-    actual = [((one.time - 200) / unit, cast("Notification[Any]", one.value)) for one in observer.messages]
-    names = _legend(legend)
-    return Outcome(cast("list[Event]", parse(result, lookup=names)), actual, names)
+    drawn = [(row[1], Line(row[2], _legend(row[3] or ""))) for row in rows if row]
+    return Marbles(dict(drawn[:-1]), bracket[1], drawn[-1][1], _unit(picture))
 
 
 def _unit(picture: str) -> float:

@@ -60,6 +60,7 @@ class Graph:
         self._of: dict[Stream[Any], Vertex] = {}
         self._making: list[Opaque] = []
         self.foreign: Opaque | None = None
+        self.timers: set[Any] = set()
         self.posted: deque[Callable[[], None]] = deque()
         self.outputs: dict[str, list[Record]] = {}
         self.outgoing: dict[str, list[tuple[Sequence[float] | None, Sequence[tuple[Any, ...]]]]] = {}
@@ -289,8 +290,18 @@ class Graph:
         """Have ``action`` carried out between two pushes, after ``seconds``."""
         if self.timer is None:
             return Disposable()
-        handle = self.timer(seconds, lambda: self.post(action))
-        return Disposable(handle.cancel)
+
+        def due() -> None:
+            self.timers.discard(handle)
+            self.post(action)
+
+        def cancel() -> None:
+            self.timers.discard(handle)
+            handle.cancel()
+
+        handle = self.timer(seconds, due)
+        self.timers.add(handle)
+        return Disposable(cancel)
 
     def write(self, topic: str, records: Sequence[tuple[Any, ...]], order: Sequence[float] | None = None) -> None:
         """Append records, given as (value, key, timestamp, headers), to a topic in this epoch's commit."""
@@ -319,6 +330,11 @@ class Graph:
     def complete(self) -> bool:
         """Whether every branch has ended."""
         return all(vertex.closed for vertex in self.leaves)
+
+    @property
+    def waits_for_time(self) -> bool:
+        """Whether every source has ended and some operator still has something to do, later."""
+        return bool(self.timers) and all(source.closed for source in self.sources)
 
     def close(self) -> None:
         """Release what nodes and foreign operators hold."""

@@ -233,9 +233,10 @@ class Task:
         self._wake()
 
     def _over(self) -> bool:
-        return self.graph.complete or (
-            not self.inputs.live and not self.graph.posted and not self._foreign() and not self._waiting()
-        )
+        if self.graph.complete:
+            return True
+        still = self.inputs.live or self.graph.posted or self.graph.waits_for_time
+        return not still and not self._foreign() and not self._waiting()
 
     def _foreign(self) -> bool:
         """Whether foreign operators may still bring something: sources, and operators that have not ended after their inputs."""
