@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import islice
 from typing import Any, TypeVar, overload
 
 import reactivex
@@ -75,9 +73,10 @@ def zip(*args: Observable[Any], capacity: int = 1024, name: str | None = None) -
 
 
 class Zip(Node):
-    """``states`` has how many values came on each port, and those that wait, by (port, number).
+    """``states`` has, as of the last commit, how many values came on each port, and those that wait, by (port, number).
 
-    At least one port has nothing that waits, or the values would have been put together.
+    At least one port has nothing that waits, or the values would have been put together. What waits is put into ``states``
+    right before a commit: most of what comes has been put together by then.
     """
 
     locked = True
@@ -86,73 +85,86 @@ class Zip(Node):
     def __init__(self, ports: int, capacity: int) -> None:
         super().__init__()
         self.ports, self.capacity = ports, capacity
-        self.queues: list[deque[tuple[Any, int]]] = [deque() for _ in range(ports)]
+        self.waiting: list[list[Any]] = [[] for _ in range(ports)]
+        self.times: list[list[int]] = [[] for _ in range(ports)]
+        self.came = [0] * ports
 
     def start(self) -> None:
-        for key in sorted(key for key in self.states if isinstance(key, tuple)):
-            self.queues[key[0]].append(self.states[key])
+        self.came = [self.states.get(port, 0) for port in range(self.ports)]
+        for port, number in sorted(key for key in self.states if isinstance(key, tuple)):
+            value, time = self.states[port, number]
+            self.waiting[port].append(value)
+            self.times[port].append(time)
 
     def room(self, port: int) -> int:
-        return self.capacity - len(self.queues[port])
+        return self.capacity - len(self.waiting[port])
 
     def batch(self, b: Batch, port: int) -> None:
-        self.merged(b, [port] * len(b))
+        self.take(port, b.values, b.times)
+        # Where others wait this port had nothing that did, so its next values complete the next results, one by one.
+        self.put_together(b, range(len(b)))
 
     def merged(self, b: Batch, ports: Sequence[int]) -> None:
         # Where in this batch each waiting value came: those that waited already came before it, at -1.
-        places = [[-1] * len(queue) for queue in self.queues]
-        times: Sequence[int] = b.times or [0] * len(b)
+        places = [[-1] * len(column) for column in self.waiting]
         for port in set(ports):
-            came = [i for i, one in enumerate(ports) if one == port]
-            places[port] += came
-            self.queues[port].extend([(b.values[i], times[i]) for i in came])
-            self.states[port] = self.states.get(port, 0) + len(came)
-            self.dirty.add(port)
-        n = min(map(len, places))
-        rows = [[queue.popleft() for _ in range(n)] for queue in self.queues]
-        if self.host.durable:
-            self.save(places, n)
-        made = self.together(b, places, rows, n)
-        over = any(not queue and port in self.done for port, queue in enumerate(self.queues))
+            index = [i for i, one in enumerate(ports) if one == port]
+            places[port] += index
+            self.take(port, [b.values[i] for i in index], b.times and [b.times[i] for i in index])
+        self.put_together(b, list(map(max, *places)) if self.ports > 1 else places[0])
+
+    def take(self, port: int, values: Sequence[Any], times: Sequence[int] | None) -> None:
+        """Have values wait; in a run they must be savable."""
+        check_savable(self, list(values))
+        self.waiting[port].extend(values)
+        self.times[port].extend(times or [0] * len(values))
+        self.came[port] += len(values)
+
+    def put_together(self, b: Batch, places: Sequence[int]) -> None:
+        """Emit what is complete, each result in the place of the record that completed it."""
+        n = min(map(len, self.waiting))
+        if n:
+            made = b.at(places[:n], list(builtins.zip(*(column[:n] for column in self.waiting)))).keyed(None)
+            if b.times:
+                columns = [column[:n] for column in self.times]
+                made = made.timed(list(map(max, *columns)) if self.ports > 1 else columns[0])
+            for column in (*self.waiting, *self.times):
+                del column[:n]
+        over = any(not column and port in self.done for port, column in enumerate(self.waiting))
         if over:
             self.forget()
-        self.emit(made)
+        if n:
+            self.emit(made)
         if over:
-            self.finish(made.order[-1] if made.order else None)
+            self.finish(made.order[-1] if n and made.order else None)
+
+    def cut(self) -> None:
+        """Put what waits into the state that is saved now, and take out what does not wait any more."""
+        for port, column in enumerate(self.waiting):
+            first, saved = self.came[port] - len(column), self.states.get(port, 0)
+            for number in range(min(first, saved) - 1, -1, -1):
+                if self.states.pop((port, number), LOST) is LOST:
+                    break
+                self.dirty.add((port, number))
+            if saved == self.came[port]:
+                continue
+            for number in range(max(first, saved), self.came[port]):
+                self.states[port, number] = column[number - first], self.times[port][number - first]
+                self.dirty.add((port, number))
+            self.states[port] = self.came[port]
+            self.dirty.add(port)
 
     def forget(self) -> None:
         """What waits, waits in vain: an input has ended."""
         self.dirty |= self.states.keys()
         self.states.clear()
-        for queue in self.queues:
-            queue.clear()
-
-    def together(self, b: Batch, places: list[list[int]], rows: list[list[tuple[Any, int]]], n: int) -> Batch:
-        """The results, each in the place of the record that completed it."""
-        at = list(map(max, *(column[:n] for column in places))) if self.ports > 1 else places[0]
-        made = b.at(at, list(builtins.zip(*([value for value, _ in row] for row in rows)))).keyed(None)
-        if b.times:
-            columns = [[time for _, time in row] for row in rows]
-            made = made.timed(list(map(max, *columns)) if self.ports > 1 else columns[0])
-        return made
-
-    def save(self, places: list[list[int]], n: int) -> None:
-        """Take what was put together out of the state, and put in what waits now."""
-        for port, column in enumerate(places):
-            first = self.states.get(port, 0) - len(column)
-            for number in range(first, first + n):
-                if self.states.pop((port, number), LOST) is not LOST:
-                    self.dirty ^= {(port, number)}  # what was never committed need not be deleted
-            new = sum(place >= 0 for place in column[n:])
-            queue = self.queues[port]
-            for number, entry in enumerate(islice(queue, len(queue) - new, None), first + len(column) - new):
-                check_savable(self, entry[0])
-                self.states[port, number] = entry
-                self.dirty.add((port, number))
+        self.came = [0] * self.ports
+        for column in (*self.waiting, *self.times):
+            column.clear()
 
     def end(self, port: int, at: float | None = None) -> None:
         self.done.add(port)
-        if not self.queues[port]:
+        if not self.waiting[port]:
             self.forget()
             self.finish(at)
         elif self.host.wants_time:
