@@ -15,7 +15,7 @@
     web          posts that become records
     testing      the brokers' contract as tests
 
-A room imports only rooms above it. What describes a pipeline is imported at once, what runs it when it is first used. Import
+A room imports only rooms above it. Most rooms, and the families of operators, are imported when they are first used. Import
 operators as ``from rxstreams import operators as ops`` and aggregates as ``from rxstreams import aggregates as agg``.
 """
 
@@ -35,14 +35,14 @@ from rxstreams.errors import (
     Stop,
     TopologyError,
 )
-from rxstreams.feeds import from_async_iterable, from_iterable, from_topic
-from rxstreams.state.keyed import Context, KeyedOperator
 from rxstreams.stream import Operator, Stream
 
 if TYPE_CHECKING:
     from rxstreams.brokers import Broker, Record, connect
+    from rxstreams.feeds import from_async_iterable, from_iterable, from_topic
     from rxstreams.pictures import Picture, draw, table_of_operators
     from rxstreams.runtime import Failure, Running, run, start
+    from rxstreams.state.keyed import Context, KeyedOperator
     from rxstreams.views import PublishedView, View, view
 
 __version__ = "0.1.0"
@@ -84,6 +84,8 @@ __all__ = [
 
 _LATER = {
     **dict.fromkeys(("Broker", "Record", "connect"), "rxstreams.brokers"),
+    **dict.fromkeys(("from_async_iterable", "from_iterable", "from_topic"), "rxstreams.feeds"),
+    **dict.fromkeys(("Context", "KeyedOperator"), "rxstreams.state.keyed"),
     **dict.fromkeys(("Picture", "draw", "table_of_operators"), "rxstreams.pictures"),
     **dict.fromkeys(("Failure", "Running", "run", "start"), "rxstreams.runtime"),
     **dict.fromkeys(("PublishedView", "View", "view"), "rxstreams.views"),

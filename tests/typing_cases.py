@@ -96,11 +96,42 @@ def many_to_one() -> None:
     assert_type(orders.pipe(ops.aggregate(n=agg.count(), total=agg.sum("amount"))), rxs.Stream[Any])
 
 
+def parts() -> None:
+    """A part of a stream has its type; neighbours are pairs."""
+    assert_type(orders.pipe(ops.take_while(lambda order: order.amount > 0)), rxs.Stream[Order])
+    assert_type(orders.pipe(ops.skip_while(lambda order: order.amount > 0)), rxs.Stream[Order])
+    assert_type(orders.pipe(ops.skip(1)), rxs.Stream[Order])
+    assert_type(orders.pipe(ops.take_last(3)), rxs.Stream[Order])
+    assert_type(orders.pipe(ops.first(lambda order: order.amount > 0)), rxs.Stream[Order])
+    assert_type(orders.pipe(ops.last()), rxs.Stream[Order])
+    assert_type(orders.pipe(ops.pairwise()), rxs.Stream[tuple[Order, Order]])
+    assert_type(orders.pipe(ops.distinct_until_changed(lambda order: order.id)), rxs.Stream[Order])
+    assert_type(orders.pipe(ops.do_action(note)), rxs.Stream[Order])
+    assert_type(orders.pipe(ops.map_indexed(lambda order, i: order.amount * i)), rxs.Stream[float])
+    assert_type(orders.pipe(ops.filter_indexed(lambda order, i: i > 3)), rxs.Stream[Order])
+    assert_type(orders.pipe(ops.debounce(1.0)), rxs.Stream[Order])
+    assert_type(orders.pipe(ops.delay(1.0)), rxs.Stream[Order])
+    assert_type(orders.pipe(ops.share()), rxs.Stream[Order])
+
+
+def totals() -> None:
+    """What all records come to."""
+    assert_type(orders.pipe(ops.count()), rxs.Stream[int])
+    assert_type(orders.pipe(ops.average(lambda order: order.amount)), rxs.Stream[float])
+    assert_type(amounts.pipe(ops.max()), rxs.Stream[float])
+    assert_type(orders.pipe(ops.to_list()), rxs.Stream[list[Order]])
+    assert_type(orders.pipe(ops.buffer_with_time_or_count(1.0, 10)), rxs.Stream[list[Order]])
+
+
 def several() -> None:
     """Streams that are combined make tuples; merged ones are of one type."""
     assert_type(orders.pipe(ops.combine_latest(payments)), rxs.Stream[tuple[Order, Payment]])
     assert_type(orders.pipe(ops.combine_latest(payments, amounts)), rxs.Stream[tuple[Order, Payment, float]])
     assert_type(orders.pipe(ops.merge(orders)), rxs.Stream[Order])
+    assert_type(orders.pipe(ops.concat(orders)), rxs.Stream[Order])
+    assert_type(orders.pipe(ops.zip(payments)), rxs.Stream[tuple[Order, Payment]])
+    assert_type(orders.pipe(ops.with_latest_from(payments, amounts)), rxs.Stream[tuple[Order, Payment, float]])
+    assert_type(orders.pipe(ops.partition(lambda order: order.amount > 0)), list[rxs.Stream[Order]])
     assert_type(amounts.pipe(ops.merge(reactivex.of(1.0), amounts)), rxs.Stream[float])
 
 

@@ -1,22 +1,30 @@
-"""Operators, by family. Those with an Rx name mean exactly what Rx means; all go into ``pipe`` beside RxPY's own."""
+"""Operators, by family. Those with an Rx name mean exactly what Rx means; all go into ``pipe`` beside RxPY's own.
 
-from rxstreams.operators.aggregating import aggregate
-from rxstreams.operators.buffering import buffer_with_count, buffer_with_time, buffer_with_time_or_count
-from rxstreams.operators.combining import combine_latest, merge, with_latest_from
-from rxstreams.operators.dedup import distinct
-from rxstreams.operators.delaying import delay, timeout
-from rxstreams.operators.folding import reduce, scan
-from rxstreams.operators.keyed import key_by
-from rxstreams.operators.lining import concat, start_with, zip
-from rxstreams.operators.mapping import do_action, filter, filter_indexed, flat_map, map, map_indexed
-from rxstreams.operators.neighbours import distinct_until_changed, pairwise
-from rxstreams.operators.processing import process
-from rxstreams.operators.sharing import group_by, partition, share
-from rxstreams.operators.sinks import to_callable, to_topic, to_view
-from rxstreams.operators.taking import first, last, skip, skip_while, take, take_last, take_while
-from rxstreams.operators.timing import debounce, sample, throttle_first
-from rxstreams.operators.totals import average, count, max, min, sum, to_list
+A family is imported when one of its operators is first used.
+"""
+
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING, Any as _Any
+
 from rxstreams.stream.blueprint import fluent as _fluent
+
+if _TYPE_CHECKING:
+    from rxstreams.operators.aggregating import aggregate
+    from rxstreams.operators.buffering import buffer_with_count, buffer_with_time, buffer_with_time_or_count
+    from rxstreams.operators.combining import combine_latest, merge, with_latest_from
+    from rxstreams.operators.dedup import distinct
+    from rxstreams.operators.delaying import delay, timeout
+    from rxstreams.operators.folding import reduce, scan
+    from rxstreams.operators.keyed import key_by
+    from rxstreams.operators.lining import concat, start_with, zip
+    from rxstreams.operators.mapping import do_action, filter, filter_indexed, flat_map, map, map_indexed
+    from rxstreams.operators.neighbours import distinct_until_changed, pairwise
+    from rxstreams.operators.processing import process
+    from rxstreams.operators.sharing import group_by, partition, share
+    from rxstreams.operators.sinks import to_callable, to_topic, to_view
+    from rxstreams.operators.taking import first, last, skip, skip_while, take, take_last, take_while
+    from rxstreams.operators.timing import debounce, sample, throttle_first
+    from rxstreams.operators.totals import average, count, max, min, sum, to_list
 
 __all__ = [
     "aggregate",
@@ -68,5 +76,37 @@ __all__ = [
     "zip",
 ]
 
+_FAMILIES = {
+    "aggregating": ("aggregate",),
+    "buffering": ("buffer_with_count", "buffer_with_time", "buffer_with_time_or_count"),
+    "combining": ("combine_latest", "merge", "with_latest_from"),
+    "dedup": ("distinct",),
+    "delaying": ("delay", "timeout"),
+    "folding": ("reduce", "scan"),
+    "keyed": ("key_by",),
+    "lining": ("concat", "start_with", "zip"),
+    "mapping": ("do_action", "filter", "filter_indexed", "flat_map", "map", "map_indexed"),
+    "neighbours": ("distinct_until_changed", "pairwise"),
+    "processing": ("process",),
+    "sharing": ("group_by", "partition", "share"),
+    "sinks": ("to_callable", "to_topic", "to_view"),
+    "taking": ("first", "last", "skip", "skip_while", "take", "take_last", "take_while"),
+    "timing": ("debounce", "sample", "throttle_first"),
+    "totals": ("average", "count", "max", "min", "sum", "to_list"),
+}
+_FAMILY = {name: family for family, names in _FAMILIES.items() for name in names}
+
+
+def __getattr__(name: str) -> _Any:
+    if name not in _FAMILY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(_import_module(f"{__name__}.{_FAMILY[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 for _name in __all__:
-    _fluent(_name, globals()[_name])
+    _fluent(_name, lambda *args, _name=_name, **kwargs: (globals().get(_name) or __getattr__(_name))(*args, **kwargs))

@@ -37,7 +37,12 @@ LOSSLESS = {"merge", "delay", "buffer_with_time", "buffer_with_time_or_count"}
 
 def operators_for(expression: str, inputs: Any) -> Sequence[Callable[[Any], Any]]:
     """Evaluate what stands in a picture's brackets."""
-    names = {**vars(rxs), **vars(ops), "agg": agg, **inputs}
+    names = {
+        **{name: getattr(rxs, name) for name in rxs.__all__},
+        **{name: getattr(ops, name) for name in ops.__all__},
+        "agg": agg,
+        **inputs,
+    }
     found: Sequence[Callable[[Any], Any]] = eval(f"({expression},)", names)
     return found
 

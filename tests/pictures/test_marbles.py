@@ -22,7 +22,12 @@ WITHOUT_PICTURE = {
 
 def operators_for(expression: str, inputs: Mapping[str, Observable[Any]]) -> Sequence[Callable[[Observable[Any]], Any]]:
     """Evaluate what stands in a picture's brackets: one operator or several."""
-    names = {**vars(rxstreams), **vars(operators), "agg": aggregates, **inputs}
+    names = {
+        **{name: getattr(rxstreams, name) for name in rxstreams.__all__},
+        **{name: getattr(operators, name) for name in operators.__all__},
+        "agg": aggregates,
+        **inputs,
+    }
     found = eval(f"({expression},)", names)
     assert isinstance(found, tuple)
     return found
