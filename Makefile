@@ -34,7 +34,7 @@ bench: $(STAMP) ## Measure speed against hand-written loops and print the table
 	@$(PY) -m benchmarks $(ARGS)
 
 mutants: $(STAMP) ## Remove each guard in turn; fails if the tests do not notice
-	@$(PY) tests/mutants.py $(ARGS)
+	@$(PY) -m tests.mutants $(ARGS)
 
 rxpy-tests: $(STAMP) ## Run RxPY's own tests on our operators (RXPY=path of a checkout of RxPY)
 	@test -d "$(RXPY)" || { echo "make rxpy-tests needs RXPY=path of a checkout of RxPY, got '$(RXPY)'" >&2; exit 2; }

@@ -4,7 +4,7 @@
     batch        what travels on the edges: parallel columns of records
     watermarks   event time: how it is read, and how far it has come
     stream       Stream, and what operators are made of
-    aggregates   count, sum, mean, min, max
+    aggregates   count, sum, mean, variance, top, …: mergeable accumulators
     state        keyed state: keys, timers, codec
     operators    by family: mapping, folding, taking, combining, keyed, buffering, dedup, sinks
     brokers      where topics, tables and offsets live: memory, sqlite

@@ -14,6 +14,7 @@ if _TYPE_CHECKING:
     from rxstreams.operators.combining import combine_latest, merge, with_latest_from
     from rxstreams.operators.dedup import distinct
     from rxstreams.operators.delaying import delay, timeout
+    from rxstreams.operators.ending import last, take_last
     from rxstreams.operators.folding import reduce, scan
     from rxstreams.operators.keyed import key_by
     from rxstreams.operators.lining import concat, start_with, zip
@@ -22,7 +23,7 @@ if _TYPE_CHECKING:
     from rxstreams.operators.processing import process
     from rxstreams.operators.sharing import group_by, partition, share
     from rxstreams.operators.sinks import to_callable, to_topic, to_view
-    from rxstreams.operators.taking import first, last, skip, skip_while, take, take_last, take_while
+    from rxstreams.operators.taking import first, skip, skip_while, take, take_while
     from rxstreams.operators.timing import debounce, sample, throttle_first
     from rxstreams.operators.totals import average, count, max, min, sum, to_list
 
@@ -90,7 +91,8 @@ _FAMILIES = {
     "processing": ("process",),
     "sharing": ("group_by", "partition", "share"),
     "sinks": ("to_callable", "to_topic", "to_view"),
-    "taking": ("first", "last", "skip", "skip_while", "take", "take_last", "take_while"),
+    "ending": ("last", "take_last"),
+    "taking": ("first", "skip", "skip_while", "take", "take_while"),
     "timing": ("debounce", "sample", "throttle_first"),
     "totals": ("average", "count", "max", "min", "sum", "to_list"),
 }

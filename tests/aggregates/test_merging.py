@@ -187,6 +187,10 @@ def test_exact_sums_do_not_depend_on_the_order() -> None:
         most = 2.0**-53 * abs(math.fsum(numbers)) + len(numbers) * 2.0**-105 * math.fsum(map(abs, numbers))
         assert abs(fold.result - math.fsum(numbers)) <= most
         assert fold.shown[-1] == fold.result
+        merged, one = Fold(agg.sum(exact=True)), agg.sum(exact=True)
+        for at in range(0, len(numbers), 7):
+            one.merge(merged.row, Fold(one).add(numbers[at : at + 7]).row, 0)
+        assert abs(merged.result - math.fsum(numbers)) <= most
         assert abs(Fold(agg.mean(exact=True)).add(numbers).result - math.fsum(numbers) / len(numbers)) <= most
     assert abs(Fold(agg.sum()).add(numbers).result - math.fsum(numbers)) > 1e6 * most
 
