@@ -216,6 +216,13 @@ class Checkpoints:
             writes[group] = self._delta(group, changed[group], blob, puts)
         return self._finish(position, writes, puts)
 
+    @property
+    def saved_bytes(self) -> int:
+        """What the last cut leaves in the table: snapshots, and the changes since."""
+        writes = {} if self._pending is None else self._pending[0]
+        records = {**self._groups, **{group: write.record for group, write in writes.items()}}
+        return sum(record.snapshot_bytes + record.delta_bytes for record in records.values())
+
     def _changed(self) -> dict[int, list[Column]]:
         """Per group, a column of what changed in each node."""
         changed: dict[int, list[Column]] = {}

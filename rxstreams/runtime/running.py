@@ -32,11 +32,12 @@ from rxstreams.errors import (
     seconds,
 )
 from rxstreams.feeds.topics import broker_url
+from rxstreams.operators.arguments import check_count
 from rxstreams.operators.sinks import ViewSink
 from rxstreams.runtime.graph import Graph
 from rxstreams.runtime.guarantee import Guarantee, guarantee_of
 from rxstreams.runtime.log import logger
-from rxstreams.runtime.task import Settings, Statistics, Task
+from rxstreams.runtime.task import STATE_LIMIT, Settings, Statistics, Task
 from rxstreams.stream import Stream
 from rxstreams.views import View
 
@@ -176,6 +177,7 @@ async def start(
     broker: str | Broker | None = None,
     commit_interval: float | timedelta = 0.1,
     on_error: Policy = Stop(),
+    state_limit: int = STATE_LIMIT,
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Running]:
     """Run a pipeline inside a running loop: ``async with rxstreams.start(stream) as running``.
@@ -189,6 +191,8 @@ async def start(
         broker: A broker or its URL; None is ``RXSTREAMS_BROKER``, or the file ``rxstreams.db`` in this folder.
         commit_interval: Seconds between commits; it stretches so that commits take no more than a quarter of the time.
         on_error: What happens to failing records where an operator does not say.
+        state_limit: Bytes that saved state may have; it is in memory too, where it takes several times as much. At
+            half of it there is a warning, beyond it the run fails, and nothing of that epoch is committed.
         clock: Seconds since the epoch.
 
     Raises:
@@ -200,6 +204,7 @@ async def start(
         app=_app(app),
         commit_interval=seconds("commit_interval", commit_interval, allow_least=False),
         on_error=check_policy("run", on_error, waits=False) or Stop(),
+        state_limit=check_count("state_limit", state_limit, least=1),
         clock=clock,
     )
     _check_streams(streams)
@@ -227,6 +232,7 @@ def run(
     broker: str | Broker | None = None,
     commit_interval: float | timedelta = 0.1,
     on_error: Policy = Stop(),
+    state_limit: int = STATE_LIMIT,
 ) -> None:
     """Run a pipeline until its input ends, or a signal comes; for the main function of a pipeline module.
 
@@ -246,7 +252,9 @@ def run(
     async def main() -> None:
         begun: list[Running] = []
         with _signals(begun):
-            async with start(*streams, app=app, broker=broker, commit_interval=commit_interval, on_error=on_error) as running:
+            async with start(
+                *streams, app=app, broker=broker, commit_interval=commit_interval, on_error=on_error, state_limit=state_limit
+            ) as running:
                 begun.append(running)
                 gc.freeze()  # what was restored is not garbage: no collection need look at it
                 await running.wait()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rxstreams.brokers.contract import Broker, Commit, Put, TaskHandle
-from rxstreams.errors import DeadLetter, Policy, Skip, Stop
+from rxstreams.errors import DeadLetter, Policy, Skip, StateTooLargeError, Stop
 from rxstreams.failpoints import failpoint
 from rxstreams.feeds.source import Chunk, Source
 from rxstreams.operators.sinks import Awaiting, TopicSink, ToView, ViewSink
@@ -30,6 +30,7 @@ EPOCH_RECORDS = 500_000
 HEARTBEAT = 5.0
 YIELD_EVERY = 0.005
 SHARE_OF_COMMITS = 0.25
+STATE_LIMIT = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Settings:
     on_error: Policy = Stop()
     batch: int = BATCH
     key_groups: int = 64
+    state_limit: int = STATE_LIMIT
     clock: Callable[[], float] = time.time
 
 
@@ -104,7 +106,7 @@ class Task:
         )
         self.positions: dict[str, dict[int, int]] = {}
         self.told: dict[str, tuple[float, int]] = {}
-        self.moved = False
+        self.moved = self.warned = False
         self.epoch = 0
         self.finished = False
         self.stopping = False
@@ -303,6 +305,7 @@ class Task:
         self.graph.cut()
         self.epoch += 1
         commit = Commit(self.graph.outputs, self.checkpoints.cut(self._position()), self._offsets())
+        self._check_size()
         self.graph.outputs = {}
         changes = self._view_changes(commit.puts)
         failpoint("epoch.cut")
@@ -315,6 +318,22 @@ class Task:
         failpoint("epoch.promoted")
         self.statistics.epochs += 1
         self.statistics.commit_seconds = self.loop.time() - began
+
+    def _check_size(self) -> None:
+        """Say when state has grown to half of what it may be, and refuse what is beyond: it is in memory as well."""
+        size, limit = self.checkpoints.saved_bytes, self.settings.state_limit
+        if size <= limit / 2:
+            return
+        largest = sorted(self.graph.stateful, key=lambda vertex: len(vertex.node.states), reverse=True)[:3]
+        told = ", ".join(f"{vertex.identity!r} with {len(vertex.node.states):,} entries" for vertex in largest)
+        if size > limit:
+            raise StateTooLargeError(
+                f"app {self.settings.app!r}: saved state has grown to {size:,} bytes, and state_limit is {limit:,}; most is in "
+                f"{told}. Nothing of this epoch was committed. Keep less, or start with a greater state_limit if memory allows"
+            )
+        if not self.warned:
+            self.warned = True
+            logger().warning("state has grown to half of its limit", bytes=size, state_limit=limit, most_in=told)
 
     def _view_changes(self, puts: list[Put]) -> list[tuple[View, dict[Any, Any]]]:
         changes = []

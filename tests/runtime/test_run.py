@@ -578,3 +578,23 @@ async def test_a_function_that_raises_stop_iteration_does_not_end_a_batch() -> N
     running = await ran(broker, mapped, numbers().pipe(ops.to_topic("encoded", encode=encode, on_error=rxs.Skip())))
     assert await got(broker) == await got(broker, "encoded") == [0, 1, 2, 4, 5, 6, 7, 8, 9]
     assert running.statistics.lost == 2
+
+
+@pytest.mark.asyncio
+async def test_state_that_outgrows_its_limit_stops_the_run_before_its_commit() -> None:
+    """At half of the limit the log says so, once; beyond it the run fails, names the operator, and commits nothing."""
+    broker = MemoryBroker()
+    keys = numbers().pipe(ops.distinct(name="seen"), ops.to_topic("out"))
+    await put(broker, range(1000))
+    with capture_logs() as logs:
+        await ran(broker, keys, state_limit=12_000)
+    told = [log for log in logs if log["event"] == "state has grown to half of its limit"]
+    assert [(log["state_limit"], log["most_in"]) for log in told] == [(12_000, "'seen' with 1,000 entries")]
+    await put(broker, range(1000, 9000))
+    with pytest.raises(
+        rxs.StateError, match=r"'app': saved state has grown to [\d,]+ bytes, and state_limit is 12,000.*'seen' with"
+    ):
+        await ran(broker, keys, state_limit=12_000)
+    assert (await broker.committed("app"), len(await got(broker))) == ({("in", 0): 1000}, 1000)
+    await ran(broker, keys, state_limit=1_000_000)
+    assert await got(broker) == list(range(9000))
