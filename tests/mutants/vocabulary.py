@@ -78,6 +78,13 @@ MUTANTS = [
         "return False and all(",
         f"{WORDS}a_run_waits_for_what_is_due_after_its_input_has_ended",
     ),
+    mutant(
+        "the limit of state",
+        "runtime/task.py",
+        "        if size > limit:\n",
+        "        if False:\n",
+        "tests/runtime/test_run.py::test_state_that_outgrows_its_limit_stops_the_run_before_its_commit",
+    ),
     # Demand, and foreign operators.
     mutant(
         "the room of zip",
