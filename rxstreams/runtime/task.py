@@ -153,8 +153,8 @@ class Task:
             closed = self._resume(restored)
         failpoint("acquire.restored")
         self.statistics.restored = sum(len(vertex.node.states) for vertex in self.graph.stateful)
-        for vertex, sink in self.graph.ends(ViewSink):
-            self.views[sink.view]._load(vertex.node.states, self.epoch)
+        for vertex, end in self.graph.ends(ViewSink):
+            self.views[end.view]._load(vertex.node.states, self.epoch)
         self.graph.start(closed)
         for vertex in self.graph.sources:
             if isinstance(vertex.node, Source) and vertex.wants_time:

@@ -140,7 +140,7 @@ MUTANTS = [
     mutant(
         "views have their rows after a restart",
         "runtime/task.py",
-        "self.views[sink.view]._load(vertex.node.states, self.epoch)",
+        "self.views[end.view]._load(vertex.node.states, self.epoch)",
         "pass",
         f"{RUN}views_are_there_when_start_returns",
     ),
