@@ -24,6 +24,7 @@ if _TYPE_CHECKING:
     from rxstreams.operators.sharing import group_by, partition, share
     from rxstreams.operators.sinks import to_callable, to_topic, to_view
     from rxstreams.operators.taking import first, skip, skip_while, take, take_while
+    from rxstreams.operators.timestamps import event_time
     from rxstreams.operators.timing import debounce, sample, throttle_first
     from rxstreams.operators.totals import average, count, max, min, sum, to_list
 
@@ -41,6 +42,7 @@ __all__ = [
     "distinct",
     "distinct_until_changed",
     "do_action",
+    "event_time",
     "filter",
     "filter_indexed",
     "first",
@@ -93,6 +95,7 @@ _FAMILIES = {
     "sinks": ("to_callable", "to_topic", "to_view"),
     "ending": ("last", "take_last"),
     "taking": ("first", "skip", "skip_while", "take", "take_while"),
+    "timestamps": ("event_time",),
     "timing": ("debounce", "sample", "throttle_first"),
     "totals": ("average", "count", "max", "min", "sum", "to_list"),
 }

@@ -65,7 +65,7 @@ class Graph:
         self.outputs: dict[str, list[Record]] = {}
         self.outgoing: dict[str, list[tuple[Sequence[float] | None, Sequence[tuple[Any, ...]]]]] = {}
         self.pushed: tuple[str, Chunk] | None = None
-        self.timeline: Batch | None = None
+        self.timelines: dict[Vertex, Batch] = {}
         self.instant: float | None = None
         self.fatal: Exception | None = None
         self.thread = threading.get_ident()
@@ -151,8 +151,9 @@ class Graph:
             targets = [*(target for target, _ in vertex.edges), *vertex.sides.values()]
             node = vertex.node
             vertex.fan_in = node.ports > 1
-            vertex.wants_time = node.needs_time or (node.passes_time and any(target.wants_time for target in targets))
-            vertex.wants_marks = node.has_timers or (node.passes_time and any(target.wants_marks for target in targets))
+            asking = [target for target in targets if not target.node.makes_time]
+            vertex.wants_time = node.needs_time or (node.passes_time and any(target.wants_time for target in asking))
+            vertex.wants_marks = node.has_timers or (node.passes_time and any(target.wants_marks for target in asking))
             vertex.wants_latest = bool(targets) and all(_is_last_view(target) for target in targets)
         self.timed = any(vertex.node.has_timers for vertex in self.vertices)
         self.one_by_one = self._find_clocks()
@@ -167,20 +168,23 @@ class Graph:
         self.demand = Demand(self.vertices)
 
     def _find_clocks(self) -> bool:
-        """Find the fan-ins whose inputs have one time, that of one source; tell whether only pushes of one keep time exact."""
-        clocks: dict[Vertex, set[Vertex]] = {}
+        """Find who makes each vertex's time, and the fan-ins whose inputs have one; tell whether only pushes of one keep time
+        exact.
+        """
         held: dict[Vertex, bool] = {}
         exact = True
         for vertex in self.vertices:
-            own = not vertex.inputs or isinstance(vertex.node, Opaque)
-            clocks[vertex] = {vertex} if own else set().union(*(clocks[source] for source in vertex.inputs))
-            behind = any(held[source] for source in vertex.inputs)
+            own = not vertex.inputs or vertex.node.makes_time or isinstance(vertex.node, Opaque)
+            vertex.clocks = frozenset({vertex} if own else ()).union(*(source.clocks for source in vertex.inputs if not own))
+            behind = not own and any(held[source] for source in vertex.inputs)
             held[vertex] = behind or vertex.node.holds_time
-            vertex.one_clock = len(clocks[vertex]) == 1 and not behind
+            vertex.one_clock = len(vertex.clocks) == 1 and not behind
             if vertex.wants_marks and vertex.fan_in and not vertex.one_clock and vertex.meets_itself:
                 exact = False
             if vertex.node.has_timers and behind:
                 exact = False  # within a push nobody knows when a held watermark was let go
+            if vertex.node.has_timers and len(vertex.clocks) > 1 and any(maker.node.makes_time for maker in vertex.clocks):
+                exact = False  # one record moves several clocks
         return not exact
 
     def _find_siblings(self) -> None:
@@ -218,7 +222,8 @@ class Graph:
         try:
             self._carry_out(partial(source.node.push, chunk, numbered=self.numbered))
         finally:
-            self.pushed = self.timeline = None
+            self.pushed = None
+            self.timelines.clear()
 
     def finish_source(self, source: Vertex) -> None:
         """A source has ended."""
@@ -265,9 +270,10 @@ class Graph:
         finally:
             self.instant = outer
 
-    def moment(self, time: int, mark: int, timers_after: float = 0.5) -> Moment:
-        """When in this push time came to ``time``: between which records, or at the end of an input."""
-        marks, order = (self.timeline.marks, self.timeline.order) if self.timeline is not None else (None, None)
+    def moment(self, clocks: Iterable[Vertex], time: int, mark: int, timers_after: float = 0.5) -> Moment:
+        """When in this push time came to ``time``, as ``clocks`` have it: between which records, or at the end of an input."""
+        timeline = next((self.timelines[clock] for clock in clocks if clock in self.timelines), None)
+        marks, order = (timeline.marks, timeline.order) if timeline is not None else (None, None)
         if not marks or not order:
             return Moment(LAST if self.instant is None else self.instant, START, mark)
         after = max(1, bisect_left(marks, time))

@@ -72,6 +72,7 @@ class Vertex:
         self.inbox: list[tuple[int, Batch | End | Mark]] = []
         self.closed = False
         self.fan_in = self.one_clock = False
+        self.clocks: frozenset[Vertex] = frozenset()
         self.sibling_level = 0
         self.timers_after = 0.5
         self.youngest: tuple[Any, float, float] = (None, 0, 0)
@@ -110,7 +111,7 @@ class Vertex:
 
     def _emitter(self) -> Callable[[Batch], None]:
         inlets = [target.inlet(port) for target, port in self.edges]
-        if not self.inputs and self.graph.timed:
+        if (not self.inputs or self.node.makes_time) and self.graph.timed:
             inlets.insert(0, self._set_timeline)
         if len(inlets) == 1:
             return inlets[0]
@@ -128,7 +129,7 @@ class Vertex:
 
     def _set_timeline(self, b: Batch) -> None:
         if self.graph.pushed is not None:
-            self.graph.timeline = b
+            self.graph.timelines[self] = b
 
     def inlet(self, port: int) -> Callable[[Batch], None]:
         """The function that takes batches into one input."""
@@ -220,7 +221,7 @@ class Vertex:
 
     def forward(self, watermark: int) -> None:
         for target, port in self.edges:
-            if not target.wants_marks:
+            if not target.wants_marks or target.node.makes_time:
                 continue
             if target.fan_in:
                 target.inbox.append((port, Mark(watermark)))
@@ -230,14 +231,14 @@ class Vertex:
             side.forward(watermark)
 
     def fresh(self, values: Sequence[Any], times: Sequence[int] | None, keys: Sequence[Any] | None = None) -> Batch:
-        n, moment = len(values), self.graph.moment(END, END)
+        n, moment = len(values), self.graph.moment(self.clocks, END, END)
         order = [moment.order] * n if self.graph.numbered else None
         if not self.wants_time:
             return Batch(values, None, keys, order)
         return Batch(values, times, keys, order, [moment.before] * n)
 
     def moment(self, time: int, mark: int) -> Moment:
-        return self.graph.moment(time, mark, self.timers_after)
+        return self.graph.moment(self.clocks, time, mark, self.timers_after)
 
     def failed(self, error: Exception, batch: Batch, index: int, again: Callable[[], Any] | None, *, attempts: int = 1) -> Any:
         if isinstance(error, GraphError) or error is self.graph.fatal:

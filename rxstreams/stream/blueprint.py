@@ -64,6 +64,7 @@ class Operation(msgspec.Struct, frozen=True):
         stateful: Whether it remembers anything that a commit must save.
         depends_on: ``"interleaving"`` or ``"clock"`` where the result depends on it; None where it follows from the input.
         key: Whether its results have the keys of the records they come from, a key that it makes, or none.
+        makes_time: Whether its results have times of their own, whatever its inputs' are.
         sides: Names of its side streams (``errors``, …).
         ends: For sources and sinks, what a run needs to know of them.
     """
@@ -76,6 +77,7 @@ class Operation(msgspec.Struct, frozen=True):
     stateful: bool = False
     depends_on: str | None = None
     key: Literal["kept", "made", "dropped"] = "kept"
+    makes_time: bool = False
     sides: tuple[str, ...] = ()
     ends: Any = None
 
@@ -114,7 +116,8 @@ class Stream(Observable[_T_out]):
         self.inputs = inputs
         kept = operation.key == "kept" and bool(inputs) and all(isinstance(one, Stream) and one.keyed for one in inputs)
         self.keyed: bool = kept or operation.key == "made"
-        self.clocked: bool = bool(inputs) and all(not isinstance(one, Stream) or one.clocked for one in inputs)
+        by_clock = bool(inputs) and all(not isinstance(one, Stream) or one.clocked for one in inputs)
+        self.clocked: bool = by_clock and not operation.makes_time
         self.serial = next(_serial)
         self._sides: dict[str, Stream[Any]] = {}
 

@@ -53,9 +53,9 @@ class Port(Outlet):
 
     def __init__(self, host: ColdHost, port: int) -> None:
         error = host.fail if type(host.node).input_failed is Node.input_failed else host._turn(host.node.input_failed)
-        super().__init__(self._stamp if host.wants_time else self._lift, error, self._end)
+        super().__init__(self._stamp if host.wants_time and not host.node.makes_time else self._lift, error, self._end)
         self.node, self.host, self.port = host.node, host, port
-        self.wants_time = host.wants_time
+        self.wants_time = host.wants_time and not host.node.makes_time
         self.pace = host.pace
         take = host.node.batch
         self._deliver: Callable[[Batch], None] = (lambda b: take(b, port)) if host.lock is None else self._deliver_in_turn

@@ -146,6 +146,8 @@ class Node:
     """Whether it reads event times or watermarks itself."""
     passes_time: ClassVar[bool] = True
     """Whether its results' times are made from its inputs' times."""
+    makes_time: ClassVar[bool] = False
+    """Whether its results' times and watermarks are its own, so that it needs none of its inputs."""
     holds_time: ClassVar[bool] = False
     """Whether it holds the watermark back, for results that it may still emit."""
     has_timers: ClassVar[bool] = False

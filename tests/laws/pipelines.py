@@ -39,7 +39,7 @@ class Pulse:
         ctx.emit(("due", number(key), state[0], time, ctx.watermark))
         if time == state[1]:
             ctx.forget()
-        elif state[0] % 3 == 0:
+        elif state[0] % 3 == 0 and abs(state[1] - time) < 20_000:  # not from the first hour of 1970 to the clock's time
             ctx.set_timer(time + 250)
         elif time % 2 == 0:
             ctx.set_timer(time - 4999)

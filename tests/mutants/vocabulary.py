@@ -79,6 +79,28 @@ MUTANTS = [
         f"{WORDS}a_run_waits_for_what_is_due_after_its_input_has_ended",
     ),
     mutant(
+        "dirty tracking: event time",
+        "operators/timestamps.py",
+        "            self.states[None] = self.times.highest[0]\n            self.dirty.add(None)\n",
+        "            self.states[None] = self.times.highest[0]\n",
+        "tests/operators/test_event_time.py::test_time_does_not_go_back_after_a_restart",
+    ),
+    mutant(
+        "the source's time ends where event time begins anew",
+        "operators/timestamps.py",
+        '        """What time the input has is not ours."""\n',
+        "        self.forward(mark)\n",
+        "tests/operators/test_event_time.py::test_times_and_watermarks_are_the_operators_own",
+    ),
+    mutant(
+        "timers fire by the clock that they are set by",
+        "runtime/vertices.py",
+        "if (not self.inputs or self.node.makes_time) and self.graph.timed:",
+        "if not self.inputs and self.graph.timed:",
+        "tests/operators/test_event_time.py::test_times_and_watermarks_are_the_operators_own",
+        "tests/laws/test_batching.py::test_cuts_do_not_show_in_an_operator",
+    ),
+    mutant(
         "the limit of state",
         "runtime/task.py",
         "        if size > limit:\n",

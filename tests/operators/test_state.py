@@ -35,6 +35,7 @@ STATEFUL: dict[str, Callable[[], Any]] = {
     "debounce": lambda: ops.debounce(3.0),
     "delay": lambda: ops.delay(3.0),
     "distinct_until_changed": lambda: ops.distinct_until_changed(lambda x: x % 2),
+    "event_time": lambda: ops.event_time(lambda x: 10**12 + x),
     "filter_indexed": lambda: ops.filter_indexed(lambda x, i: (x + i) % 3),
     "first": lambda: ops.first(lambda x: x > 10),
     "last": ops.last,

@@ -31,6 +31,12 @@ PICTURES: dict[str, list[str]] = {
 }
 """Marble pictures by operator, beyond those in its docstring; each is run twice: subscribed to, and in a run."""
 
+PICTURES["event_time"] = [
+    "orders   -|\n[ event_time(lambda x: x) ]\nresult   -|",
+    "orders   -3-1-2-|\n[ event_time(lambda x: x, out_of_orderness=5.0) ]\nresult   -a-b-c-|   a=3 b=1 c=2",
+    'orders   -a-|   a={"at": "2026-01-16T10:00:00Z"}\n[ event_time("at") ]\nresult   -a-|   a={"at": "2026-01-16T10:00:00Z"}',
+]
+
 ARGUMENTS: dict[str, list[tuple[Callable[[], Any], str]]] = {
     "map_indexed": [
         (lambda: ops.map_indexed(3), r"map_indexed\(mapper_indexed\)"),
@@ -42,6 +48,14 @@ ARGUMENTS: dict[str, list[tuple[Callable[[], Any], str]]] = {
         (lambda: ops.filter_indexed("x"), r"filter_indexed\(predicate_indexed\)"),
         (lambda: ops.filter_indexed(name=""), r"filter_indexed\(name\)"),
         (lambda: ops.filter_indexed(on_error="skip"), r"filter_indexed: on_error"),
+    ],
+    "event_time": [
+        (lambda: ops.event_time(3), r"event_time\(timestamp\)"),
+        (lambda: ops.event_time(""), r"event_time\(timestamp\)"),
+        (lambda: ops.event_time(waiting), r"event_time\(timestamp\).*coroutine function"),
+        (lambda: ops.event_time("at", out_of_orderness=-1), r"event_time\(out_of_orderness\)"),
+        (lambda: ops.event_time("at", name=3), r"event_time\(name\)"),
+        (lambda: ops.event_time("at", on_error=3), r"event_time: on_error"),
     ],
     "do_action": [
         (lambda: ops.do_action(3), r"do_action\(on_next\)"),
@@ -56,6 +70,7 @@ BUILD: dict[str, Callable[[], Any]] = {
     "map_indexed": ops.map_indexed,
     "filter_indexed": ops.filter_indexed,
     "do_action": ops.do_action,
+    "event_time": lambda: ops.event_time("at"),
 }
 """Each operator with some right arguments."""
 
@@ -76,9 +91,15 @@ def _do_action(rng: random.Random, s: Stream[Any]) -> Stream[Any]:
     return s.pipe(ops.do_action(number))
 
 
+def _event_time(rng: random.Random, s: Stream[Any]) -> Stream[Any]:
+    step, late = rng.choice((40, 700)), rng.choice((0.0, 1.0, 5.0))
+    return s.pipe(ops.event_time(lambda x: 10**12 + step * (abs(number(x)) % 50), out_of_orderness=late))
+
+
 GENERATORS: dict[str, Make] = {
     "map_indexed": _map_indexed,
     "filter_indexed": _filter_indexed,
     "do_action": _do_action,
+    "event_time": _event_time,
 }
 """A random instance of each operator."""
