@@ -221,7 +221,7 @@ class Vertex:
 
     def forward(self, watermark: int) -> None:
         for target, port in self.edges:
-            if not target.wants_marks or target.node.makes_time:
+            if not target.wants_marks:
                 continue
             if target.fan_in:
                 target.inbox.append((port, Mark(watermark)))

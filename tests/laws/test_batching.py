@@ -143,7 +143,23 @@ def _never_complete(s: Stream[Any], other: Stream[Any]) -> list[Stream[Any]]:
     return [hopeless.pipe(ops.reduce(lambda a, b: 0, -1), ops.merge(s)), hopeless]
 
 
+def _time_anew(s: Stream[Any], other: Stream[Any]) -> list[Stream[Any]]:
+    anew = s.pipe(ops.event_time(lambda x: 10**12 + 300 * (number(x) % 20), out_of_orderness=0.5))
+    return [anew.pipe(ops.process(Pulse(600)), ops.merge(s), ops.map(number))]
+
+
+def _clocks_of_one_record(s: Stream[Any], other: Stream[Any]) -> list[Stream[Any]]:
+    anew = s.pipe(ops.event_time(lambda x: 10**12 + 300 * (number(x) % 20), out_of_orderness=0.5))
+    timers = anew.pipe(ops.process(Pulse(600)))
+    return [
+        s.pipe(ops.process(Pulse(400)), ops.merge(timers), ops.process(Pulse(900)), ops.map(number)),
+        anew.pipe(ops.merge(s), ops.process(Pulse(500))),
+    ]
+
+
 HARD = [
+    _time_anew,
+    _clocks_of_one_record,
     _early_end,
     _ends_behind_ends,
     _never_complete,

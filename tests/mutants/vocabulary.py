@@ -97,8 +97,7 @@ MUTANTS = [
         "runtime/vertices.py",
         "if (not self.inputs or self.node.makes_time) and self.graph.timed:",
         "if not self.inputs and self.graph.timed:",
-        "tests/operators/test_event_time.py::test_times_and_watermarks_are_the_operators_own",
-        "tests/laws/test_batching.py::test_cuts_do_not_show_in_an_operator",
+        "tests/laws/test_batching.py::test_cuts_do_not_show_in_hard_places[_time_anew]",
     ),
     mutant(
         "the limit of state",

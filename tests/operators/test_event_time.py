@@ -37,14 +37,16 @@ class Alarm:
 
 def records(*values: Any) -> list[Event]:
     """Return records whose source's times have nothing to do with their values."""
-    return [Rec("a", 0, value, NOW // 2 + i) for i, value in enumerate(values)]
+    return [Rec("a", 0, value, 2 * NOW + i) for i, value in enumerate(values)]
 
 
 def test_times_and_watermarks_are_the_operators_own() -> None:
     """Records are seen at the times in their values, and timers fire by them, not by the source's, under any cuts."""
-    stream = lines(out_of_orderness=0.0).pipe(ops.event_time(lambda x: NOW + x, out_of_orderness=0.5), ops.process(Alarm()))
+    source = lines(out_of_orderness=0.0)
+    stream = source.pipe(ops.event_time(lambda x: NOW + x, out_of_orderness=0.5), ops.process(Alarm()))
+    other = source.pipe(ops.process(Alarm()))  # which reads the source's own
     events = [*records(0, 400, 1200, 900, 2100), End("a")]
-    expected = run(events, stream)
+    expected = run(events, stream, other)
     assert expected.values[0][:4] == [
         ("seen", 0, NOW, rxstreams.watermarks.START),
         ("seen", 400, NOW + 400, NOW - 500),
@@ -53,7 +55,7 @@ def test_times_and_watermarks_are_the_operators_own() -> None:
     ]
     assert [value[1] - NOW for value in expected.values[0] if value[0] == "due"] == [1000, 1400, 1900, 2200, 3100]
     for cuts in ([], [2], [1, 4]):
-        assert run(events, stream, cuts=cuts) == expected
+        assert run(events, stream, other, cuts=cuts) == expected
 
 
 def test_time_begins_anew_behind_a_foreign_operator() -> None:
