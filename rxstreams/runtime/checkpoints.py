@@ -6,7 +6,9 @@ up: what it lists must be there, or nothing is restored.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import compress
 from typing import Any, NamedTuple
 
 import msgspec
@@ -24,9 +26,11 @@ from rxstreams.runtime.chunks import (
     read_row,
     row_key,
     set_states,
+    unpacked,
 )
 from rxstreams.state.codec import FORMAT
 from rxstreams.state.keys import key_groups
+from rxstreams.state.spaces import KNOWN
 
 __all__ = ["Checkpoints", "GroupRecord", "OperatorRecord", "Position", "Stateful", "saved_topology"]
 
@@ -100,11 +104,16 @@ def _position(table: Mapping[bytes, bytes]) -> Position | None:
         raise FormatError(f"saved state, row 'position' cannot be read: {error}") from error
 
 
+Slot = tuple[int, int | None]
+"""Where a key stands: the index of its node, and its space; None for the node's plain states."""
+Columns = dict[Slot, Column]
+
+
 class _Write(NamedTuple):
     """What a cut wrote of one group, to be remembered when it is committed."""
 
     record: GroupRecord
-    members: list[list[Any]]
+    members: Columns
     anew: bool
 
 
@@ -115,7 +124,7 @@ class Checkpoints:
     the oldest snapshot once the log has grown beyond 4 x the state (and 1 MB), are written anew: two in an epoch, or as many as
     weigh no more than the epoch's deltas. A delta that would cover most of its group is written as a snapshot at once.
 
-    Holds, besides the states: per group and operator a list of its keys; 8 to 16 bytes a key.
+    Holds, besides the states: per group, operator and space a list of its keys; 8 to 16 bytes a key.
 
     Args:
         nodes: Every stateful node of the graph.
@@ -136,7 +145,7 @@ class Checkpoints:
         self._table = table
         self._limit = max_chunk_bytes - HEADER_BYTES
         self._groups: dict[int, GroupRecord] = {}
-        self._members: dict[int, list[list[Any]]] = {}
+        self._members: dict[int, Columns] = {}
         self._log_bytes = 0
         self._pending: tuple[dict[int, _Write], int] | None = None
 
@@ -162,23 +171,41 @@ class Checkpoints:
             return None
         self.key_groups, self._groups, self._log_bytes = position.key_groups, dict(position.groups), position.log_bytes
         unknown: set[str] = set()
+        spaces: dict[Slot, list[tuple[int, Any, Any]]] = {}
         for done, (group, record) in enumerate(position.groups.items(), 1):
-            for identity, states in self._fill(group, record, table).items():
-                unknown |= {identity} if states else set()
+            unknown |= self._fill(group, record, table, spaces)
             if progress is not None:
                 progress(done, len(position.groups))
         if unknown:
             raise self._unknown(unknown)
+        for (index, space), entries in spaces.items():
+            held = self._nodes[index].spaces
+            assert held is not None
+            assert space is not None
+            held.restore(space, entries)
         return position
 
-    def _fill(self, group: int, record: GroupRecord, table: Mapping[bytes, bytes]) -> dict[str, dict[Any, Any]]:
-        """Give the nodes their states of one group; return the states that are nobody's."""
+    def _fill(
+        self, group: int, record: GroupRecord, table: Mapping[bytes, bytes], spaces: dict[Slot, list[tuple[int, Any, Any]]]
+    ) -> set[str]:
+        """Give the nodes their states of one group, but those of spaces, whose keys all groups share; return whose are nobody's."""
         saved = read_group(table, group, record.generation, record.parts, record.deltas)
-        self._members[group] = [list(saved.get(node.identity, ())) for node in self._nodes]
-        for node in self._nodes:
-            set_states(node, saved.pop(node.identity, {}))
+        members: Columns = {}
+        for index, node in enumerate(self._nodes):
+            mine = [space for identity, space in saved if identity == node.identity]
+            for space in mine:
+                found = saved.pop((node.identity, space))
+                if space is None:
+                    members[index, None] = Column(list(found), [], [])
+                    set_states(node, found)
+                    continue
+                ordinals = array("q", [ordinal for ordinal, _ in found.values()])
+                members[index, space] = Column(list(found), [], [], ordinals)
+                entries = spaces.setdefault((index, space), [])
+                entries += [(ordinal, key, unpacked(node, key, packed)) for key, (ordinal, packed) in found.items()]
             node.dirty.clear()
-        return saved
+        self._members[group] = members
+        return {identity for (identity, _), states in saved.items() if states}
 
     def _unknown(self, saved: set[str]) -> TopologyError:
         return TopologyError(
@@ -208,7 +235,7 @@ class Checkpoints:
             if self._covers(group, change):
                 writes[group] = self._snapshot(group, change, position.epoch, puts)
             else:
-                deltas[group] = blob_of(self._nodes, change)
+                deltas[group] = self._blob(change)
         for group in self._overdue(deltas, writes):
             deltas.pop(group, None)
             writes[group] = self._snapshot(group, changed.get(group), position.epoch, puts)
@@ -223,42 +250,61 @@ class Checkpoints:
         records = {**self._groups, **{group: write.record for group, write in writes.items()}}
         return sum(record.snapshot_bytes + record.delta_bytes for record in records.values())
 
-    def _changed(self) -> dict[int, list[Column]]:
-        """Per group, a column of what changed in each node."""
-        changed: dict[int, list[Column]] = {}
+    def _blob(self, columns: Columns) -> bytes:
+        return blob_of((self._nodes[index], space, part) for (index, space), part in columns.items())
+
+    def _changed(self) -> dict[int, Columns]:
+        """Per group, columns of what changed."""
+        changed: dict[int, Columns] = {}
         for index, node in enumerate(self._nodes):
-            change = column(node, list(node.dirty))
+            change = column(node.states, list(node.dirty))
             node.dirty.clear()
-            for part, group in self._by_group(change):
-                columns = changed.get(group)
-                if columns is None:
-                    columns = changed[group] = [Column([], [], []) for _ in self._nodes]
-                columns[index] = part
+            self._spread((index, None), change, changed)
+            if node.spaces is None:
+                continue
+            for space in node.spaces.take_dropped():
+                for group, members in self._members.items():
+                    if (index, space) in members:
+                        changed.setdefault(group, {})[index, space] = Column([], [], [], array("q"), reset=True)
+            for one in node.spaces.take_changes():
+                self._spread((index, one.space), Column(one.keys, one.states, [], one.ordinals), changed)
         return changed
 
+    def _spread(self, slot: Slot, change: Column, changed: dict[int, Columns]) -> None:
+        """Put each of a slot's changes to those of its key's group."""
+        for part, group in self._by_group(change):
+            columns = changed.setdefault(group, {})
+            if slot in columns:  # dropped, and begun anew
+                part = part._replace(reset=True)
+            columns[slot] = part
+
     def _by_group(self, change: Column) -> Iterator[tuple[Column, int]]:
-        parts = [Column([], [], []) for _ in range(self.key_groups)]
-        keys, values, deleted = zip(*parts)
-        for key, value, group in zip(change.keys, change.values, key_groups(change.keys, self.key_groups)):
+        parts = [change.empty() for _ in range(self.key_groups)]
+        keys, values, deleted, ordinals, _ = zip(*parts)
+        of = key_groups(change.keys, self.key_groups)
+        for key, value, group in zip(change.keys, change.values, of):
             keys[group].append(key)
             values[group].append(value)
+        for ordinal, group in zip(change.ordinals or (), of):
+            ordinals[group].append(ordinal)
         for key, group in zip(change.deleted, key_groups(change.deleted, self.key_groups)):
             deleted[group].append(key)
         return ((part, group) for group, part in enumerate(parts) if part.keys or part.deleted)
 
-    def _covers(self, group: int, change: list[Column]) -> bool:
+    def _covers(self, group: int, change: Columns) -> bool:
         """Whether a snapshot costs no more than twice the delta, or there is nothing left to keep."""
-        members = self._members.get(group, [])
-        live = sum(len(part.keys) for part in change)
+        members = self._members.get(group, {})
+        live = sum(len(part.keys) for part in change.values())
         if not live:
             self._drop_freed(members)
-        return 2 * (live + sum(len(part.deleted) for part in change)) >= sum(map(len, members))
+        gone = sum(len(part.deleted) + (len(members[slot].keys) if part.reset else 0) for slot, part in change.items())
+        return 2 * (live + gone) >= sum(len(part.keys) for part in members.values())
 
-    def _drop_freed(self, members: list[list[Any]]) -> None:
+    def _drop_freed(self, members: Columns) -> None:
         """Take freed keys off the lists' ends: a group without any is found out at a cost that freeing has paid for."""
-        for node, keys in zip(self._nodes, members):
-            while keys and keys[-1] not in node.states:
-                keys.pop()
+        for (index, space), part in members.items():
+            while space is None and part.keys and part.keys[-1] not in self._nodes[index].states:
+                part.keys.pop()
 
     def _overdue(self, deltas: Mapping[int, bytes], written: Mapping[int, _Write]) -> list[int]:
         """The groups to write anew, those with the most to gain first."""
@@ -287,26 +333,41 @@ class Checkpoints:
         state = sum(record.snapshot_bytes for record in kept.values())
         return [oldest] if self._log_bytes - kept[oldest].log_at > 4 * state + _LEAST_LOG else []
 
-    def _snapshot(self, group: int, change: list[Column] | None, epoch: int, puts: list[Put]) -> _Write:
+    def _snapshot(self, group: int, change: Columns | None, epoch: int, puts: list[Put]) -> _Write:
         old = self._groups.get(group, GroupRecord())
-        keys = self._members.get(group) or [[] for _ in self._nodes]
-        if change is not None:
-            keys = [known + part.keys for known, part in zip(keys, change)]
-        columns = [column(node, list(dict.fromkeys(known))) for node, known in zip(self._nodes, keys)]
-        blob = blob_of(self._nodes, [part._replace(deleted=[]) for part in columns])
+        members, change = self._members.get(group, {}), change or {}
+        columns = {slot: self._whole(slot, members.get(slot), change.get(slot)) for slot in {**members, **change}}
+        blob = self._blob(columns)
         rows = cut_up(blob, old.generation + 1, self._limit, lambda part: row_key(group, "s", part))
         puts.extend(Put(self._table, *row) for row in rows)
         puts.extend(Put(self._table, row_key(group, "s", part), None) for part in range(len(rows), old.parts))
         puts.extend(Put(self._table, row_key(group, "d", index), None) for index in range(old.deltas))
         record = GroupRecord(old.generation + 1, len(rows), 0, len(blob), 0, epoch, self._log_bytes)
-        return _Write(record, [part.keys for part in columns], anew=True)
+        kept = {slot: part._replace(values=[]) for slot, part in columns.items() if part.keys}
+        return _Write(record, kept, anew=True)
 
-    def _delta(self, group: int, change: list[Column], blob: bytes, puts: list[Put]) -> _Write:
+    def _whole(self, slot: Slot, known: Column | None, change: Column | None) -> Column:
+        """All that there is in a slot, of the keys that were known and those that are new."""
+        index, space = slot
+        if space is None:
+            keys = [key for part in (known, change) if part is not None for key in part.keys]
+            return column(self._nodes[index].states, list(dict.fromkeys(keys)))._replace(deleted=[])
+        whole = Column([], [], [], array("q"))
+        if known is not None and not (change is not None and change.reset):
+            _remember(whole, known)
+        if change is not None:
+            _remember(whole, change)
+        spaces = self._nodes[index].spaces
+        assert spaces is not None
+        states = spaces.states[space] if whole.keys else {}
+        return whole._replace(values=[states[key] for key in whole.keys])
+
+    def _delta(self, group: int, change: Columns, blob: bytes, puts: list[Put]) -> _Write:
         old = self._groups[group]
         rows = cut_up(blob, old.generation, self._limit, lambda part: row_key(group, "d", old.deltas + part))
         puts.extend(Put(self._table, *row) for row in rows)
         record = msgspec.structs.replace(old, deltas=old.deltas + len(rows), delta_bytes=old.delta_bytes + len(blob))
-        return _Write(record, [part.keys for part in change], anew=False)
+        return _Write(record, change, anew=False)
 
     def _finish(self, position: Position, writes: dict[int, _Write], puts: list[Put]) -> list[Put]:
         position.format, position.key_groups = FORMAT, self.key_groups
@@ -327,6 +388,20 @@ class Checkpoints:
             self._groups[group] = write.record
             if write.anew:
                 self._members[group] = write.members
-            else:
-                for known, new in zip(self._members[group], write.members):
-                    known.extend(new)
+                continue
+            members = self._members[group]
+            for slot, part in write.members.items():
+                if part.reset:
+                    del members[slot]
+                if part.keys:
+                    _remember(members.setdefault(slot, part.empty()._replace(reset=False)), part)
+
+
+def _remember(members: Column, change: Column) -> None:
+    """Add the keys that are new; a plain state's key may be there already, and is left out by the next snapshot."""
+    if members.ordinals is None or change.ordinals is None:
+        members.keys.extend(change.keys)
+        return
+    new = [ordinal != KNOWN for ordinal in change.ordinals]
+    members.keys.extend(compress(change.keys, new))
+    members.ordinals.extend(compress(change.ordinals, new))

@@ -4,8 +4,9 @@ A group's state is a *snapshot* and the *deltas* written since, each a blob of
 
     [[operator, coded, keys, states, deleted keys], ...]      packed by ``state.codec``
 
-where ``coded`` says whether keys are as they are (0), flat tuples of such (1), or what ``encode_key`` writes (2). A blob is cut
-into parts below the broker's record limit. A row is one part: ``{group}/s/{part}`` of the snapshot, ``{group}/d/{i}`` of the
+where ``coded`` says whether keys are as they are (0), flat tuples of such (1), or what ``encode_key`` writes (2). What is of a
+space (``state.spaces``) has three more: the space, the keys' ordinals, and whether all that was there before is gone. A blob is
+cut into parts below the broker's record limit. A row is one part: ``{group}/s/{part}`` of the snapshot, ``{group}/d/{i}`` of the
 deltas, counted from the snapshot on. Before its piece of the blob stands a header: the format version, the *generation* (how many
 snapshots the group has had; what an older one left behind is ignored), the part, the number of parts, and a checksum
 that covers the row's key too.
@@ -14,6 +15,7 @@ that covers the row's key too.
 from __future__ import annotations
 
 import struct
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain
@@ -23,8 +25,21 @@ from zlib import crc32
 from rxstreams.errors import FormatError, StateCodecError
 from rxstreams.state.codec import FORMAT, StateCodec, dumps, loads
 from rxstreams.state.keys import decode_key, encode_key, original
+from rxstreams.state.spaces import KNOWN, Spaces
 
-__all__ = ["HEADER_BYTES", "Column", "Stateful", "blob_of", "column", "cut_up", "read_group", "read_row", "row_key", "set_states"]
+__all__ = [
+    "HEADER_BYTES",
+    "Column",
+    "Stateful",
+    "blob_of",
+    "column",
+    "cut_up",
+    "read_group",
+    "read_row",
+    "row_key",
+    "set_states",
+    "unpacked",
+]
 
 _HEADER = struct.Struct(">BQIII")
 HEADER_BYTES = _HEADER.size
@@ -42,6 +57,8 @@ class Stateful(Protocol):
     """All its memory, by internal key."""
     dirty: set[Any]
     """Keys whose state changed since the last cut; one that is not in ``states`` was deleted. ``cut`` empties this very set."""
+    spaces: Spaces | None
+    """Memory that is freed in layers, if it has any, beside ``states``."""
     codec: StateCodec
 
 
@@ -118,17 +135,25 @@ def _blobs(pieces: Iterable[_Piece]) -> Iterator[tuple[bytes, bytes]]:
 
 
 class Column(NamedTuple):
-    """One operator's part of a blob."""
+    """One operator's part of a blob: of its plain states, or of one space."""
 
     keys: list[Any]
     values: list[Any]
     """The state of each key."""
     deleted: list[Any]
+    """Of plain states only."""
+    ordinals: array[int] | None = None
+    """Of a space: its keys' ordinals."""
+    reset: bool = False
+    """Of a space: whether what was there before is gone."""
+
+    def empty(self) -> Column:
+        """A column of the same kind without keys."""
+        return Column([], [], [], None if self.ordinals is None else array("q"), self.reset)
 
 
-def column(node: Stateful, keys: list[Any]) -> Column:
+def column(states: Mapping[Any, Any], keys: list[Any]) -> Column:
     """The keys with their states as they are now, and those of them that have none any more."""
-    states = node.states
     try:
         return Column(keys, list(map(states.__getitem__, keys)), [])  # looks each key up once: that is what a cut of many costs
     except KeyError:
@@ -136,15 +161,16 @@ def column(node: Stateful, keys: list[Any]) -> Column:
         return Column(live, list(map(states.__getitem__, live)), [key for key in keys if key not in states])
 
 
-def blob_of(nodes: Iterable[Stateful], columns: Iterable[Column]) -> bytes:
-    """The blob of one group; empty if its columns are."""
-    entries = [_entry(node, part) for node, part in zip(nodes, columns, strict=True) if part.keys or part.deleted]
+def blob_of(parts: Iterable[tuple[Stateful, int | None, Column]]) -> bytes:
+    """The blob of one group, of columns with the operator and space that each is of; empty if they are."""
+    entries = [_entry(node, space, part) for node, space, part in parts if part.keys or part.deleted or part.reset]
     return dumps(entries) if entries else b""
 
 
-def _entry(node: Stateful, part: Column) -> list[Any]:
+def _entry(node: Stateful, space: int | None, part: Column) -> list[Any]:
     coded, keys, deleted = _coded_keys(part.keys, part.deleted)
-    return [node.identity, coded, keys, _packed(node, part), deleted]
+    entry = [node.identity, coded, keys, _packed(node, part), deleted]
+    return entry if part.ordinals is None else [*entry, space, part.ordinals.tolist(), part.reset]
 
 
 def _coded_keys(keys: list[Any], deleted: list[Any]) -> tuple[int, list[Any], list[Any]]:
@@ -168,14 +194,18 @@ def _packed(node: Stateful, part: Column) -> list[Any]:
         raise
 
 
-def read_group(table: Mapping[bytes, bytes], group: int, generation: int, parts: int, deltas: int) -> dict[str, dict[Any, Any]]:
-    """The packed states of a group by operator and key, after its snapshot and its deltas.
+Place = tuple[str, int | None]
+"""An operator's identity, and the space; None for its plain states."""
+
+
+def read_group(table: Mapping[bytes, bytes], group: int, generation: int, parts: int, deltas: int) -> dict[Place, dict[Any, Any]]:
+    """The packed states of a group by place and key, after its snapshot and its deltas; of a space, (ordinal, packed state).
 
     Raises:
         FormatError: If a row is missing, damaged, out of place, or of another format or generation.
         StateCodecError: If a row's content cannot be read.
     """
-    states: dict[str, dict[Any, Any]] = {}
+    states: dict[Place, dict[Any, Any]] = {}
     for kind, rows in (("s", parts), ("d", deltas)):
         for row, blob in _blobs(_piece(table, row_key(group, kind, index), generation) for index in range(rows)):
             try:
@@ -185,12 +215,24 @@ def read_group(table: Mapping[bytes, bytes], group: int, generation: int, parts:
     return states
 
 
-def _replay(blob: bytes, states: dict[str, dict[Any, Any]]) -> None:
-    for identity, coded, keys, values, deleted in loads(blob):
-        known = states.setdefault(identity, {})
+def _replay(blob: bytes, states: dict[Place, dict[Any, Any]]) -> None:
+    for identity, coded, keys, values, deleted, *spaced in loads(blob):
+        if spaced:
+            _replay_space(states, (identity, spaced[0]), zip(_KEYS[coded](keys), values, spaced[1], strict=True), reset=spaced[2])
+            continue
+        known = states.setdefault((identity, None), {})
         known.update(zip(_KEYS[coded](keys), values, strict=True))
         for key in _KEYS[coded](deleted):
             known.pop(key, None)
+
+
+def _replay_space(states: dict[Place, dict[Any, Any]], place: Place, changes: Iterable[Any], *, reset: bool) -> None:
+    known = {} if reset else states.get(place, {})
+    for key, value, ordinal in changes:
+        known[key] = known[key][0] if ordinal == KNOWN else ordinal, value
+    states[place] = known
+    if not known:
+        del states[place]
 
 
 def set_states(node: Stateful, saved: dict[Any, Any]) -> None:
@@ -199,12 +241,18 @@ def set_states(node: Stateful, saved: dict[Any, Any]) -> None:
     Raises:
         StateCodecError: If one does not fit what the operator declares.
     """
-    unpack = node.codec.unpack
-    if unpack is None:
-        node.states.update(saved)
-        return
-    for key, packed in saved.items():
-        try:
-            node.states[key] = unpack(packed)
-        except (StateCodecError, TypeError, ValueError, AttributeError) as error:
-            raise StateCodecError(f"saved state of {node.identity}, key {original(key)!r}: {error}") from error
+    node.states.update(saved if node.codec.unpack is None else {key: unpacked(node, key, one) for key, one in saved.items()})
+
+
+def unpacked(node: Stateful, key: Any, packed: Any) -> Any:
+    """A state as it was saved.
+
+    Raises:
+        StateCodecError: If it does not fit what the operator declares.
+    """
+    if node.codec.unpack is None:
+        return packed
+    try:
+        return node.codec.unpack(packed)
+    except (StateCodecError, TypeError, ValueError, AttributeError) as error:
+        raise StateCodecError(f"saved state of {node.identity}, key {original(key)!r}: {error}") from error

@@ -171,6 +171,7 @@ class Node:
     def __init__(self) -> None:
         self.states: dict[Any, Any] = {}
         self.dirty: set[Any] = set()
+        self.spaces: Any = None  # a rxstreams.state.spaces.Spaces, where memory is freed in layers
         self.done: set[int] = set()
         self.marks: dict[int, int] = {}
         self.told = START

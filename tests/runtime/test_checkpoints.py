@@ -18,6 +18,7 @@ from rxstreams.errors import ConfigError, FormatError, StateCodecError, StateErr
 from rxstreams.runtime.checkpoints import Checkpoints, GroupRecord, OperatorRecord, Position, saved_topology
 from rxstreams.state.codec import PLAIN, TAGGED, StateCodec, typed
 from rxstreams.state.keys import internal, key_group
+from rxstreams.state.spaces import Spaces
 
 
 class Row(msgspec.Struct):
@@ -34,6 +35,7 @@ class Node:
         self.identity = identity
         self.states: dict[Any, Any] = {}
         self.dirty: set[Any] = set()
+        self.spaces = Spaces()
         self.codec = codec
 
     def put(self, key: Any, state: Any) -> None:
@@ -45,6 +47,15 @@ class Node:
         """Free one key's state."""
         self.states.pop(key, None)
         self.dirty.add(key)
+
+    def put_in(self, space: int, key: Any, state: Any) -> None:
+        """Set one key's state in a space."""
+        self.spaces.open(space)[key] = state
+
+    @property
+    def in_spaces(self) -> dict[int, list[tuple[Any, Any]]]:
+        """What is in the spaces, in order."""
+        return {space: list(states.items()) for space, states in self.spaces.states.items() if states}
 
 
 Table = dict[bytes, bytes]
@@ -94,6 +105,8 @@ STATES = st.one_of(
 CHANGE = st.one_of(
     st.tuples(st.just("put"), st.integers(0, 2), KEYS, STATES),
     st.tuples(st.just("drop"), st.integers(0, 2), KEYS, st.none()),
+    st.tuples(st.just("put in"), st.integers(0, 1), KEYS, st.tuples(st.integers(0, 2), STATES)),
+    st.tuples(st.just("free"), st.integers(0, 1), st.none(), st.tuples(st.integers(0, 2))),
     st.tuples(st.sampled_from(["cut", "restart"]), st.none(), st.none(), st.none()),
 )
 
@@ -110,13 +123,38 @@ def test_what_is_restored_is_what_was_cut_whatever_came_before(changes: list[Any
             nodes[index].put(key, Row(number) if index == 2 else state)
         elif what == "drop":
             nodes[index].drop(key)
+        elif what == "put in":
+            nodes[index].put_in(state[0], key, state[1])
+        elif what == "free":
+            nodes[index].spaces.drop(state[0])
         else:
             epoch(checkpoints, table, number)
             assert all(len(value) <= limit for row, value in table.items() if row != b"position")
             again, back = restored(table, *nodes, **options)
             assert [node.states for node in back] == [node.states for node in nodes]
+            assert [node.in_spaces for node in back] == [node.in_spaces for node in nodes]
             if what == "restart":
                 checkpoints, nodes = again, back
+
+
+def test_what_a_space_had_is_gone_from_the_table_when_the_space_is_freed() -> None:
+    """Windows that open, grow over several commits, and close: no row is left but the position's, and a commit costs a few bytes
+    a closed window, however many keys it had.
+    """
+    node, chosen = Node("a", PLAIN), random.Random(5)
+    checkpoints, table = saving(node, key_groups=4), {}
+    for number in range(200):
+        for key in chosen.sample(range(1_000), 50):
+            node.put_in(number // 5, f"user-{key}", [number])
+        if number % 5 == 0:
+            node.spaces.drop(number // 5 - 3)
+        assert epoch(checkpoints, table, number) < 5_000
+        assert [one.in_spaces for one in restored(table, node)[1]] == [node.in_spaces]
+    for space in list(node.spaces.states):
+        node.spaces.drop(space)
+    epoch(checkpoints, table)
+    assert [*table] == [b"position"]
+    assert not any(checkpoints._members.values())
 
 
 def test_a_long_run_of_small_epochs_keeps_the_table_small() -> None:
