@@ -5,9 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
-from typing import Any
+from typing import Any, Final, Protocol
 
-__all__ = ["END", "START", "TimestampSource", "Watermarks", "to_millis"]
+import msgspec
+
+from rxstreams.errors import ConfigError, seconds
+
+__all__ = [
+    "END",
+    "SOURCE",
+    "START",
+    "Bounded",
+    "Generator",
+    "TimestampSource",
+    "Watermarks",
+    "bounded",
+    "generator_of",
+    "monotonic",
+    "punctuated",
+    "to_millis",
+]
 
 START = -(2**62)
 """The watermark before any record: nothing is known of time yet."""
@@ -55,42 +72,175 @@ def _from_iso(text: str) -> datetime:
         raise ValueError(f"expected an ISO 8601 time such as 2026-01-16T10:00:00Z, got {text[:60]!r}") from None
 
 
-class Watermarks:
-    """The watermark of one source: the least, over its partitions, of the greatest time seen − ``out_of_orderness``.
+class Generator(Protocol):
+    """How far time has come after a record: a function of the watermark so far, the record's value and its event time.
 
-    A partition that has had no record yet does not hold time back; one that joins later starts where time is, so that it never
-    goes backwards.
-
-    Source: bounded out-of-orderness as in Flink's ``BoundedOutOfOrdernessWatermarks`` (there − 1 ms: a Flink watermark W still
-    admits no record at W; ours admits records at W).
+    It holds no memory of its own: the watermark is all that is remembered, for each partition, and saved with the position. What
+    it returns below the watermark so far counts as no news.
     """
 
-    __slots__ = ("delay", "highest")
+    def __call__(self, watermark: int, value: Any, time: int, /) -> int:
+        """The watermark (ms) after the record: no record with a lesser event time is expected any more."""
+        ...
 
-    def __init__(self, out_of_orderness: float = 0.0, highest: Mapping[int, int] | None = None) -> None:
-        self.delay = int(out_of_orderness * 1000)
-        self.highest = dict(highest or {})
 
-    @property
-    def now(self) -> int:
-        """The watermark of the whole source."""
-        return min(self.highest.values()) - self.delay if self.highest else START
+class Bounded(msgspec.Struct, frozen=True):
+    """The watermark of ``bounded``; see there."""
+
+    delay: int
+
+    def __call__(self, watermark: int, value: Any, time: int, /) -> int:
+        """See ``Generator``."""
+        return max(watermark, time - self.delay)
+
+
+class Punctuated(msgspec.Struct, frozen=True):
+    """The watermark of ``punctuated``; see there."""
+
+    punctuation: Callable[[Any], Any]
+
+    def __call__(self, watermark: int, value: Any, time: int, /) -> int:
+        """See ``Generator``."""
+        told = self.punctuation(value)
+        return watermark if told is None else max(watermark, to_millis(told))
+
+
+def bounded(out_of_orderness: float | timedelta) -> Generator:
+    """The greatest time seen, minus ``out_of_orderness`` seconds: what a source's ``out_of_orderness=`` makes.
+
+    Source: Flink's ``BoundedOutOfOrdernessWatermarks`` (there − 1 ms: a Flink watermark W still admits no record at W; ours
+    admits records at W).
+    """
+    return Bounded(round(seconds("bounded(out_of_orderness)", out_of_orderness) * 1000))
+
+
+def monotonic() -> Generator:
+    """The greatest time seen: for partitions whose times never decrease.
+
+    Source: Flink's ``AscendingTimestampsWatermarks``.
+    """
+    return Bounded(0)
+
+
+def punctuated(punctuation: Callable[[Any], Any]) -> Generator:
+    """What some records say: time stands still but where ``punctuation`` of a record is not None.
+
+    Args:
+        punctuation: The time up to which all records have come, of a record's value: an aware datetime, an ISO 8601 text with an
+            offset, or epoch seconds or milliseconds; None where the record says nothing. If it raises, the record meets the
+            source's policy.
+
+    Source: Flink's ``AssignerWithPunctuatedWatermarks``.
+    """
+    if not callable(punctuation):
+        raise ConfigError(f"punctuated(punctuation): expected a function of a record's value, got {punctuation!r}")
+    return Punctuated(punctuation)
+
+
+def generator_of(where: str, out_of_orderness: Any, watermarks: Any) -> Generator:
+    """The watermark of a source or operator, of its two arguments.
+
+    Raises:
+        ConfigError: If they are wrong, or both given.
+    """
+    delay = seconds(f"{where}(out_of_orderness)", out_of_orderness)
+    if watermarks is None:
+        return bounded(delay)
+    if delay:
+        raise ConfigError(
+            f"{where}: expected out_of_orderness or watermarks, got both; watermarks=bounded({delay:g}) is the first"
+        )
+    if not callable(watermarks):
+        raise ConfigError(
+            f"{where}(watermarks): expected bounded(…), monotonic(), punctuated(…), or a function of (watermark, value, time), "
+            f"got {watermarks!r}"
+        )
+    return watermarks  # type: ignore[no-any-return]  # checked to be callable
+
+
+SOURCE: Final = -1
+"""In saved watermarks, the partition that stands for the whole source."""
+
+
+class Watermarks:
+    """The watermark of one source: the least of its partitions', those set aside as idle not counted; it never goes backwards.
+
+    A partition that has had no record yet does not hold time back; one that joins, or comes back, starts where time is.
+
+    Attributes:
+        now: The watermark of the whole source.
+        marks: That of each partition that counts, or did; of one that counts never less than ``now``.
+        idle: The partitions that were set aside.
+    """
+
+    __slots__ = ("generator", "idle", "marks", "now")
+
+    def __init__(self, generator: Generator) -> None:
+        self.generator = generator
+        self.now = START
+        self.marks: dict[int, int] = {}
+        self.idle: set[int] = set()
+
+    def saved(self) -> dict[int, int]:
+        """What is to be saved: each partition's watermark, and the source's under ``SOURCE``."""
+        return {SOURCE: self.now, **self.marks} if self.now != START or self.marks else {}
+
+    def restore(self, saved: Mapping[int, int]) -> None:
+        """Go on from what was saved."""
+        self.marks = dict(saved)
+        self.now = self.marks.pop(SOURCE, START)
 
     def expect(self, partition: int) -> None:
         """This partition has records that are still to be read: it holds time where it is until its first one."""
-        self.highest.setdefault(partition, self.now + self.delay)
+        self.marks.setdefault(partition, self.now)
 
     def release(self, partition: int) -> None:
         """This partition was expected to have records, and has none."""
-        if self.highest.get(partition) == START + self.delay:
-            del self.highest[partition]
+        if self.marks.get(partition) == START:
+            del self.marks[partition]
 
-    def advance(self, partition: int, times: Sequence[int]) -> list[int]:
-        """Take in a partition's next records; return the source's watermark before each of them."""
+    def set_aside(self, partition: int) -> None:
+        """This partition is idle: it does not hold time back until its next record."""
+        self.idle.add(partition)
+        self._look()
+
+    def raise_to(self, mark: int) -> None:
+        """Time has come to ``mark`` without a record."""
+        self.now = max(self.now, mark)
+
+    def others(self, partition: int) -> int:
+        """The least watermark of the other partitions that count."""
+        return min((mark for p, mark in self.marks.items() if p != partition and p not in self.idle), default=END)
+
+    def begin(self, partition: int) -> int:
+        """A partition's watermark before its next record; from here on the partition counts."""
+        self.idle.discard(partition)
+        mark = self.marks[partition] = max(self.marks.get(partition, START), self.now)
+        return mark
+
+    def step(self, partition: int, value: Any, time: int) -> int:
+        """Take in a partition's next record; return the source's watermark before it."""
+        mark = self.begin(partition)
+        before = self.now
+        self.marks[partition] = max(mark, self.generator(mark, value, time))
+        self._look()
+        return before
+
+    def advance(self, partition: int, times: Sequence[int], delay: int) -> list[int]:
+        """Take in a partition's next records at once, where the watermark is ``Bounded``; return that before each of them."""
         if not times:
             return []
-        delay = self.delay
-        others = min((high for p, high in self.highest.items() if p != partition), default=END)
-        highs = list(accumulate(times, max, initial=self.highest.get(partition, self.now + delay)))
-        self.highest[partition] = highs.pop()
-        return [min(high, others) - delay for high in highs]
+        others = self.others(partition)
+        highs = list(accumulate(times, max, initial=self.begin(partition) + delay))
+        self.reach(partition, highs.pop() - delay)
+        return [min(high - delay, others) for high in highs]
+
+    def reach(self, partition: int, mark: int) -> None:
+        """A partition's records have brought it to ``mark``."""
+        self.marks[partition] = mark
+        self._look()
+
+    def _look(self) -> None:
+        counting = [mark for p, mark in self.marks.items() if p not in self.idle]
+        if counting:
+            self.now = max(self.now, min(counting))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
+from datetime import timedelta
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,9 +15,9 @@ from reactivex.scheduler import CurrentThreadScheduler
 
 from rxstreams.batch import Batch
 from rxstreams.errors import ConfigError, Policy
-from rxstreams.feeds.source import Chunk, Source, Stamping, check_source
+from rxstreams.feeds.source import IDLE_AFTER, Chunk, Source, Stamping, check_idle_after, check_source, runs_by_clock
 from rxstreams.stream import Operation, Stream, source_stream
-from rxstreams.watermarks import END, TimestampSource
+from rxstreams.watermarks import END, Generator, TimestampSource
 
 if TYPE_CHECKING:
     from rxstreams.brokers.contract import Broker
@@ -34,7 +35,8 @@ def from_iterable(
     scheduler: abc.SchedulerBase | None = None,
     *,
     timestamp: TimestampSource = None,
-    out_of_orderness: float = 0.0,
+    out_of_orderness: float | timedelta = 0.0,
+    watermarks: Generator | None = None,
     name: str | None = None,
     on_error: Policy | None = None,
 ) -> Stream[T]:
@@ -50,6 +52,7 @@ def from_iterable(
         scheduler: Where a subscription emits; None is the subscription's, or the current thread.
         timestamp: The event time (a field's name or a function); None is the clock when the item is read.
         out_of_orderness: Seconds by which items may be out of order.
+        watermarks: How far time has come after an item, instead: ``rxstreams.watermarks.punctuated(…)``, or one's own.
         name: What its position is saved under.
         on_error: What happens to an item without a readable time; None is the run's policy.
 
@@ -58,7 +61,7 @@ def from_iterable(
     if not isinstance(iterable, Iterable):
         raise ConfigError(f"from_iterable(iterable): expected an iterable, got {type(iterable).__name__}")
     check_source("from_iterable", on_error)
-    stamping = Stamping.of("from_iterable", timestamp, out_of_orderness, None)
+    stamping = Stamping.of("from_iterable", timestamp, out_of_orderness, watermarks)
     once = "its iterator cannot be read again after a restart" if isinstance(iterable, Iterator) else None
     feed = IterableFeed(f"iterable:{name or next(_iterables)}", iterable, once)
     make = lambda: IterableSource(feed, stamping, on_error, scheduler)  # noqa: E731  # a value among values
@@ -74,6 +77,7 @@ class IterableFeed(msgspec.Struct, frozen=True, eq=False):
     live: bool = False
     finish: bool = True
     topic: str | None = None
+    idle_after: float | None = None
 
     async def chunks(
         self, broker: Broker | None, positions: Mapping[int, int] | None, *, first: str | None
@@ -130,7 +134,10 @@ def from_async_iterable(
     iterable: AsyncIterable[T] | Callable[[], AsyncIterable[T]],
     *,
     timestamp: TimestampSource = None,
-    out_of_orderness: float = 0.0,
+    out_of_orderness: float | timedelta = 0.0,
+    watermarks: Generator | None = None,
+    idle_after: float | timedelta | None = IDLE_AFTER,
+    advance_when_idle: bool | None = None,
     name: str | None = None,
     on_error: Policy | None = None,
 ) -> Stream[T]:
@@ -144,6 +151,10 @@ def from_async_iterable(
         iterable: The async iterable, or a function that returns one for each subscription.
         timestamp: The event time (a field's name or a function); None is the clock when the item comes.
         out_of_orderness: Seconds by which items may be out of order.
+        watermarks: How far time has come after an item, instead: ``rxstreams.watermarks.punctuated(…)``, or one's own.
+        idle_after: Seconds without an item after which, in a run, it is idle; None is never.
+        advance_when_idle: Whether the watermark then goes on with the clock, ``out_of_orderness`` behind it, so that windows
+            close without a further item; None is yes, unless ``watermarks`` leaves it to the items.
         name: Shown in pictures and messages.
         on_error: What happens to an item without a readable time; None is the run's policy.
     """
@@ -155,8 +166,10 @@ def from_async_iterable(
     if inspect.iscoroutinefunction(iterable):
         raise ConfigError("from_async_iterable(iterable): got a coroutine function; make it an async generator (with yield)")
     check_source("from_async_iterable", on_error)
-    stamping = Stamping.of("from_async_iterable", timestamp, out_of_orderness, None)
-    feed = AsyncIterableFeed(f"async_iterable:{name or next(_iterables)}", iterable)
+    by_clock = runs_by_clock("from_async_iterable", advance_when_idle, watermarks, live=True)
+    stamping = Stamping.of("from_async_iterable", timestamp, out_of_orderness, watermarks, by_clock=by_clock)
+    silence = check_idle_after("from_async_iterable", idle_after)
+    feed = AsyncIterableFeed(f"async_iterable:{name or next(_iterables)}", iterable, silence)
     make = lambda: Source(feed, None, stamping, on_error)  # noqa: E731  # a value among values
     return source_stream(Operation("from_async_iterable", make, {"name": name}, name, ends=feed, sides=("errors",)))
 
@@ -166,6 +179,7 @@ class AsyncIterableFeed(msgspec.Struct, frozen=True, eq=False):
 
     id: str
     iterable: Any
+    idle_after: float | None
     weakness: str | None = "an async iterable cannot be read again after a crash"
     live: bool = True
     finish: bool = True

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
@@ -13,14 +14,15 @@ from rxstreams.batch import Batch
 from rxstreams.errors import ConfigError, DecodeError, Policy, TimestampError, check_policy, seconds
 from rxstreams.operators.arguments import check_function, field_of
 from rxstreams.stream import Node
-from rxstreams.watermarks import END, TimestampSource, Watermarks, to_millis
+from rxstreams.watermarks import END, Bounded, Generator, TimestampSource, Watermarks, generator_of, to_millis
 
 if TYPE_CHECKING:
     from rxstreams.brokers.contract import Broker, Header
 
-__all__ = ["Chunk", "Feed", "Source", "Stamping", "check_source"]
+__all__ = ["IDLE_AFTER", "Chunk", "Feed", "Source", "Stamping", "check_idle_after", "check_source", "runs_by_clock"]
 
 DAY = 86_400.0
+IDLE_AFTER = 10.0
 
 
 class Chunk(msgspec.Struct):
@@ -35,8 +37,10 @@ class Chunk(msgspec.Struct):
     """The broker's record timestamps (ms)."""
     keys: Sequence[bytes | None] | None = None
     headers: Sequence[tuple[Header, ...]] | None = None
-    expected: bool = False
-    """In a chunk without records: the partition has some that are not read yet, so its time is to be waited for."""
+    news: Literal["expected", "idle", "all idle"] | None = None
+    """What a chunk without records tells: that the partition has some which are not read yet, so that its time is to be waited
+    for; that it was asked and had none for ``idle_after``, or has ended; or that this is so of every partition.
+    """
 
     def cut(self, start: int, stop: int) -> Chunk:
         """The records from ``start`` up to ``stop``."""
@@ -62,6 +66,7 @@ class Feed(Protocol):
         live: Whether its records come as they happen, so that a time far ahead of the clock is a mistake.
         finish: Whether its end is the end of the input, or only where this run stops.
         topic: The topic whose offsets it reads, if it reads one.
+        idle_after: Seconds after which the run takes silence for idleness; None where there is none, or the feed tells of it.
     """
 
     @property
@@ -74,6 +79,8 @@ class Feed(Protocol):
     def finish(self) -> bool: ...
     @property
     def topic(self) -> str | None: ...
+    @property
+    def idle_after(self) -> float | None: ...
 
     def chunks(
         self, broker: Broker | None, positions: Mapping[int, int] | None, *, first: str | None
@@ -89,14 +96,24 @@ class Feed(Protocol):
 
 
 class Stamping(msgspec.Struct, frozen=True):
-    """How a source's records get their event time."""
+    """How a source's records get their event time, and how far time has come after them."""
 
     timestamp: TimestampSource = None
-    out_of_orderness: float = 0.0
+    generator: Generator = Bounded(0)
     max_ahead: float | None = DAY
+    by_clock: bool = False
+    """Whether time goes on with the clock while every partition is idle."""
 
     @staticmethod
-    def of(where: str, timestamp: TimestampSource, out_of_orderness: Any, max_ahead: Any) -> Stamping:
+    def of(
+        where: str,
+        timestamp: TimestampSource,
+        out_of_orderness: Any,
+        watermarks: Generator | None,
+        *,
+        max_ahead: Any = None,
+        by_clock: bool = False,
+    ) -> Stamping:
         """Checked arguments.
 
         Raises:
@@ -105,7 +122,7 @@ class Stamping(msgspec.Struct, frozen=True):
         if timestamp is not None and not isinstance(timestamp, str):
             check_function(f"{where}(timestamp)", timestamp)
         ahead = None if max_ahead is None else seconds(f"{where}(max_ahead)", max_ahead)
-        return Stamping(timestamp, seconds(f"{where}(out_of_orderness)", out_of_orderness), ahead)
+        return Stamping(timestamp, generator_of(where, out_of_orderness, watermarks), ahead, by_clock)
 
     def reader(self) -> Callable[[Any], int]:
         """The event time of one value.
@@ -136,7 +153,8 @@ class Source(Node):
     ) -> None:
         super().__init__()
         self.feed, self.decode, self.stamping, self.on_error = feed, decode, stamping, on_error
-        self.times = Watermarks(stamping.out_of_orderness)
+        self.times = Watermarks(stamping.generator)
+        self.by_clock = False
         self.read_time = None if stamping.timestamp is None else stamping.reader()
         self.fused: Callable[[Chunk], None] | None = None
         self.mapping = mapping  # whether it decodes into dicts; None where it may be either
@@ -148,7 +166,9 @@ class Source(Node):
             self.fused(chunk)
             return
         if not len(chunk.values):
-            (self.times.expect if chunk.expected else self.times.release)(chunk.partition)
+            self.hear(chunk)
+        else:
+            self.by_clock = False
         b = Batch(chunk.values, chunk.timestamps, None, range(len(chunk.values)) if numbered else None)
         if self.decode is not None:
             self.error_type = DecodeError
@@ -162,18 +182,36 @@ class Source(Node):
             self.emit(self.stamp(b, chunk.partition))
         self.forward(self.times.now)
 
+    def hear(self, chunk: Chunk) -> None:
+        """Take in what a chunk without records tells of its partition."""
+        if chunk.news in ("idle", "all idle"):
+            self.times.set_aside(chunk.partition)
+            self.by_clock = chunk.news == "all idle" and self.stamping.by_clock
+        elif chunk.news == "expected":
+            self.times.expect(chunk.partition)
+        else:
+            self.times.release(chunk.partition)
+
+    def pass_time(self, now: int) -> None:
+        """The clock says ``now`` (ms), and no record has come: so far may time have come, too."""
+        assert isinstance(self.stamping.generator, Bounded)
+        self.times.raise_to(now - self.stamping.generator.delay)
+        self.forward(self.times.now)
+
     def stamp(self, b: Batch, partition: int) -> Batch:
-        """The batch with event times, and the watermark after each record."""
+        """The batch with event times, and the watermark before each record."""
         if self.read_time is not None:
             times, b = self.each(self.read_time, b)
             b = b.timed(times)
         elif b.times is None:
             b = b.timed([int(self.host.now() * 1000)] * len(b))
-        assert b.times is not None
         if self.feed.live and self.stamping.max_ahead is not None and b.times:
             b = self.reject_ahead(b, self.stamping.max_ahead)
-        marks = self.times.advance(partition, b.times or ())
-        return Batch(b.values, b.times, b.keys, b.order, marks)
+        generator, stamps = self.times.generator, b.times or ()
+        if isinstance(generator, Bounded):
+            return b.marked(self.times.advance(partition, stamps, generator.delay))
+        marks, b = self.each(partial(self.times.step, partition), b, stamps)
+        return b.marked(marks)
 
     def reject_ahead(self, b: Batch, ahead: float) -> Batch:
         """Without the records whose time is too far in the future: one wrong clock must not close everybody's windows."""
@@ -223,3 +261,28 @@ class Source(Node):
 def check_source(where: str, on_error: Any) -> Policy | None:
     """A source's policy, checked."""
     return check_policy(where, on_error, waits=False)
+
+
+def check_idle_after(where: str, idle_after: Any) -> float | None:
+    """``idle_after`` in seconds; None for never.
+
+    Raises:
+        ConfigError: If it is no duration.
+    """
+    return None if idle_after is None else seconds(f"{where}(idle_after)", idle_after, allow_least=False)
+
+
+def runs_by_clock(where: str, advance_when_idle: Any, watermarks: Any, *, live: bool) -> bool:
+    """Whether time goes on with the clock while all is idle: by default where the source is live, and its watermark bounded.
+
+    Raises:
+        ConfigError: If that was asked for, and the watermark is one that only records move.
+    """
+    if advance_when_idle is not None and not isinstance(advance_when_idle, bool):
+        raise ConfigError(f"{where}(advance_when_idle): expected True, False or None, got {advance_when_idle!r}")
+    measured = watermarks is None or isinstance(watermarks, Bounded)
+    if advance_when_idle and not measured:
+        raise ConfigError(
+            f"{where}(advance_when_idle): the clock can take the place of out_of_orderness or bounded(…) only, got {watermarks!r}"
+        )
+    return live and measured if advance_when_idle is None else advance_when_idle

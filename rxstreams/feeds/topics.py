@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 import os
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import is_dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_origin, is_typeddict, overload
 
 import msgspec
 
 from rxstreams.errors import BrokerError, ConfigError, Policy
-from rxstreams.feeds.source import DAY, Chunk, Source, Stamping, check_source
+from rxstreams.feeds.source import DAY, IDLE_AFTER, Chunk, Source, Stamping, check_idle_after, check_source, runs_by_clock
 from rxstreams.stream import Operation, Stream, source_stream
-from rxstreams.watermarks import TimestampSource, to_millis
+from rxstreams.watermarks import Generator, TimestampSource, to_millis
 
 if TYPE_CHECKING:
     from rxstreams.brokers.contract import Broker
@@ -41,8 +42,11 @@ def from_topic(
     /,
     *,
     timestamp: TimestampSource = ...,
-    out_of_orderness: float = ...,
-    max_ahead: float | None = ...,
+    out_of_orderness: float | timedelta = ...,
+    watermarks: Generator | None = ...,
+    idle_after: float | timedelta | None = ...,
+    advance_when_idle: bool | None = ...,
+    max_ahead: float | timedelta | None = ...,
     start: When | None = ...,
     until: Literal["end"] | datetime | float | None = ...,
     finish: bool = ...,
@@ -54,8 +58,11 @@ def from_topic(
     /,
     *,
     timestamp: TimestampSource = ...,
-    out_of_orderness: float = ...,
-    max_ahead: float | None = ...,
+    out_of_orderness: float | timedelta = ...,
+    watermarks: Generator | None = ...,
+    idle_after: float | timedelta | None = ...,
+    advance_when_idle: bool | None = ...,
+    max_ahead: float | timedelta | None = ...,
     start: When | None = ...,
     until: Literal["end"] | datetime | float | None = ...,
     finish: bool = ...,
@@ -67,8 +74,11 @@ def from_topic(
     /,
     *,
     timestamp: TimestampSource = None,
-    out_of_orderness: float = 0.0,
-    max_ahead: float | None = DAY,
+    out_of_orderness: float | timedelta = 0.0,
+    watermarks: Generator | None = None,
+    idle_after: float | timedelta | None = IDLE_AFTER,
+    advance_when_idle: bool | None = None,
+    max_ahead: float | timedelta | None = DAY,
     start: When | None = None,
     until: Literal["end"] | datetime | float | None = None,
     finish: bool = True,
@@ -86,6 +96,13 @@ def from_topic(
             without.
         timestamp: The event time: a field's name, a function of the value, or None for the record's timestamp.
         out_of_orderness: Seconds by which records may be out of order; the watermark stays that far behind the greatest time.
+            Each partition has a watermark, and the topic's is the least of them.
+        watermarks: How far time has come after a record, instead: ``rxstreams.watermarks.punctuated(…)``, or one's own.
+        idle_after: Seconds after which a partition that was asked for records and had none no longer holds time back, until its
+            next record; None is never. A partition that is not asked, because there is no room, is not idle.
+        advance_when_idle: Whether, while every partition is idle, the watermark goes on with the clock, ``out_of_orderness``
+            behind it, so that windows close without a further record; None is yes for a topic that is followed (no ``until``),
+            unless ``watermarks`` leaves it to the records.
         max_ahead: Seconds that an event time may be ahead of the wall clock; a record beyond is a bad record. None lets all in.
         start: Where the very first start begins: ``"earliest"`` (the default of a run), ``"latest"`` (of a subscription), or a
             time (aware datetime or epoch seconds), by the records' timestamps.
@@ -100,8 +117,11 @@ def from_topic(
     if not isinstance(name, str) or not name:
         raise ConfigError(f"from_topic(name): expected a topic's name, got {name!r}")
     check_source("from_topic", on_error)
-    stamping = Stamping.of("from_topic", timestamp, out_of_orderness, max_ahead)
-    feed = TopicFeed(f"topic:{name}", name, _start(start), _until(until), finish, live=until is None)
+    live = until is None
+    by_clock = runs_by_clock("from_topic", advance_when_idle, watermarks, live=live)
+    stamping = Stamping.of("from_topic", timestamp, out_of_orderness, watermarks, max_ahead=max_ahead, by_clock=by_clock)
+    silence = check_idle_after("from_topic", idle_after)
+    feed = TopicFeed(f"topic:{name}", name, _start(start), _until(until), finish, live, silence)
     decode = _decoder(name, type)
     parameters = {"name": name, "type": None if type is Any else type, "timestamp": timestamp, "until": until}
     make = lambda: Source(feed, decode, stamping, on_error, mapping=_mapping(type))  # noqa: E731  # a value among values
@@ -150,7 +170,10 @@ class TopicFeed(msgspec.Struct, frozen=True):
     until: str | int | None
     finish: bool
     live: bool
+    silence: float | None
+    """Seconds after which a partition is idle; it is the feed that tells of it."""
     weakness: str | None = None
+    idle_after: float | None = None
 
     async def chunks(
         self, broker: Broker | None, positions: Mapping[int, int] | None, *, first: str | None
@@ -173,16 +196,53 @@ class TopicFeed(msgspec.Struct, frozen=True):
             # A partition with a backlog is announced, so that those that are read before it do not make its records late. And
             # where reading begins elsewhere than at the start, that is committed even if nothing ever comes.
             if reading.backlog[partition] or (positions is None and self.start not in (None, "earliest")):
-                yield Chunk(partition, (), (), offset, expected=reading.backlog[partition])
+                yield Chunk(partition, (), (), offset, news="expected" if reading.backlog[partition] else None)
         while not reading.over:
             got = False
             for partition in list(reading.at):
                 fetched = await reading.fetch(partition)
                 if fetched is not None:
                     got = True
+                    reading.silences.heard(partition)
                     yield fetched
+                elif reading.silences.asked(partition, ended=self.finish and reading.has_read(partition)):
+                    news: Any = "all idle" if reading.silences.idle >= reading.at.keys() else "idle"
+                    yield Chunk(partition, (), (), reading.at[partition], news=news)
             if not got and not reading.over:
                 await reading.wait()
+
+
+class Silences:
+    """Which partitions are idle: those that were asked and had nothing, and again not ``after`` seconds later.
+
+    In between they had nothing either, as records stay in a log. A partition that is not asked meanwhile is not idle, however
+    long that takes; so one whose records wait because there is no room for them is never set aside.
+    """
+
+    def __init__(self, after: float | None) -> None:
+        self.after = after
+        self.since: dict[int, float] = {}
+        self.idle: set[int] = set()
+        self.now = asyncio.get_running_loop().time
+
+    def heard(self, partition: int) -> None:
+        """It had something."""
+        self.since.pop(partition, None)
+        self.idle.discard(partition)
+
+    def asked(self, partition: int, *, ended: bool) -> bool:
+        """It had nothing; return whether it is idle from now on, and was not before."""
+        if partition in self.idle or (self.after is None and not ended):
+            return False
+        if not ended and self.now() - self.since.setdefault(partition, self.now()) < (self.after or 0.0):
+            return False
+        self.idle.add(partition)
+        return True
+
+    def next(self) -> float:
+        """Seconds until the next of them may be idle."""
+        waiting = [since for partition, since in self.since.items() if partition not in self.idle]
+        return max(0.0, min(waiting) + self.after - self.now()) if waiting and self.after is not None else _WAIT
 
 
 class Reading:
@@ -193,11 +253,16 @@ class Reading:
         self.at: dict[int, int] = {}
         self.stop: dict[int, int] = {}
         self.backlog: dict[int, bool] = {}
+        self.silences = Silences(feed.silence)
+
+    def has_read(self, partition: int) -> bool:
+        """Whether a partition has been read up to its stop."""
+        return partition in self.stop and self.at[partition] >= self.stop[partition]
 
     @property
     def over(self) -> bool:
         """Whether every partition has been read up to its stop."""
-        return bool(self.stop) and all(self.at[partition] >= stop for partition, stop in self.stop.items())
+        return bool(self.stop) and all(map(self.has_read, self.stop))
 
     async def open(self, positions: Mapping[int, int] | None, first: str) -> None:
         """Find where to begin and, if the feed is bounded, where to stop."""
@@ -229,7 +294,7 @@ class Reading:
     async def fetch(self, partition: int) -> Chunk | None:
         """The next records of a partition, up to its stop; None if there are none now."""
         offset, stop = self.at[partition], self.stop.get(partition)
-        if stop is not None and offset >= stop:
+        if self.has_read(partition):
             return None
         got = await self.broker.read(self.topic, partition, offset, max_records=FETCH)
         if (got.offsets[0] if got.offsets else got.next_offset) > offset:
@@ -251,7 +316,8 @@ class Reading:
 
     async def wait(self) -> None:
         """Return when there may be more."""
-        await self.broker.wait({(self.topic, partition): at for partition, at in self.at.items()}, timeout=_WAIT)
+        timeout = min(_WAIT, self.silences.next())
+        await self.broker.wait({(self.topic, partition): at for partition, at in self.at.items()}, timeout=timeout)
         known = await self.broker.start_offsets(self.topic)
         for partition in range(len(self.at), len(known)):
             self.at[partition] = known[partition]

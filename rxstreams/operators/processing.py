@@ -77,6 +77,10 @@ class Process(Node):
             self.timers.restore(key, times)
         self.wait()
 
+    @property
+    def next_time(self) -> int:
+        return builtins.min(self.timers.next, END)
+
     def wait(self) -> None:
         """Where time is the clock's, have the next timer fire although no record comes."""
         due = self.timers.next

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 from reactivex import Observable
 
 from rxstreams.batch import Batch
-from rxstreams.errors import Policy, TimestampError, check_policy, seconds
-from rxstreams.operators.arguments import check_name, getter
+from rxstreams.errors import Policy, TimestampError, check_policy
+from rxstreams.operators.arguments import check_flag, check_name, getter
 from rxstreams.state.codec import TAGGED
 from rxstreams.stream import Node, Operation, Stream, operator
-from rxstreams.watermarks import Watermarks, to_millis
+from rxstreams.watermarks import SOURCE, START, Bounded, Generator, Watermarks, generator_of, to_millis
 
 __all__ = ["event_time"]
 
@@ -24,6 +25,8 @@ def event_time(
     timestamp: str | Callable[[A], Any],
     *,
     out_of_orderness: float | timedelta = 0.0,
+    watermarks: Generator | None = None,
+    advance_when_idle: bool = True,
     on_error: Policy | None = None,
     name: str | None = None,
 ) -> Callable[[Observable[A]], Stream[A]]:
@@ -47,37 +50,43 @@ def event_time(
         timestamp: A field's name, or a function of the value: an aware datetime, an ISO 8601 text with an offset, or epoch
             seconds or milliseconds.
         out_of_orderness: Seconds by which records may be out of order; the watermark stays that far behind the greatest time.
+        watermarks: How far time has come after a record, instead: ``rxstreams.watermarks.punctuated(…)``, or one's own.
+        advance_when_idle: Whether the watermark goes on with the clock, ``out_of_orderness`` behind it, while that of every
+            source before it does (see ``from_topic``); never where ``watermarks`` leaves it to the records.
         on_error: What happens to a record that has no readable time; None is the run's policy.
         name: The operator's identity for saved state.
 
     Source: bounded out-of-orderness, as ``assignTimestampsAndWatermarks`` of Flink's DataStream API.
     """
     getter("event_time(timestamp)", timestamp)
-    delay = seconds("event_time(out_of_orderness)", out_of_orderness)
+    generator = generator_of("event_time", out_of_orderness, watermarks)
+    check_flag("event_time(advance_when_idle)", advance_when_idle)
     check_policy("event_time", on_error, waits=False)
     check_name("event_time(name)", name)
     parameters = {"timestamp": timestamp, "out_of_orderness": out_of_orderness}
-    make = lambda: EventTime(timestamp, delay, on_error)  # noqa: E731  # a value among values
+    by_clock = advance_when_idle and isinstance(generator, Bounded)
+    make = lambda: EventTime(timestamp, generator, on_error, by_clock=by_clock)  # noqa: E731  # a value among values
     return operator(Operation("event_time", make, parameters, name, stateful=True, makes_time=True, sides=("errors",)))
 
 
 class EventTime(Node):
-    """``states`` has the greatest time so far."""
+    """``states`` has the watermark so far."""
 
     codec = TAGGED
     makes_time = True
     error_type = TimestampError
 
-    def __init__(self, timestamp: str | Callable[[Any], Any], delay: float, on_error: Policy | None) -> None:
+    def __init__(
+        self, timestamp: str | Callable[[Any], Any], generator: Generator, on_error: Policy | None, *, by_clock: bool
+    ) -> None:
         super().__init__()
         read = getter("event_time(timestamp)", timestamp)
         self.read: Callable[[Any], int] = lambda value: to_millis(read(value))
-        self.times, self.on_error = Watermarks(delay), on_error
+        self.times, self.on_error, self.by_clock = Watermarks(generator), on_error, by_clock
 
     def start(self) -> None:
-        self.times.highest.clear()
+        self.times.restore({SOURCE: self.states.get(None, START)})
         if None in self.states:
-            self.times.highest[0] = self.states[None]
             self.host.post(lambda: self.forward(self.times.now), None)  # when those behind it have begun as well
 
     def batch(self, b: Batch, port: int) -> None:
@@ -85,13 +94,28 @@ class EventTime(Node):
             self.emit(b.timed(None).marked(None))
             return
         times, b = self.each(self.read, b)
-        if not times:
-            return
-        marks = self.times.advance(0, times)
-        if self.states.get(None) != self.times.highest[0]:
-            self.states[None] = self.times.highest[0]
+        generator = self.times.generator
+        if isinstance(generator, Bounded):
+            marks = self.times.advance(0, times, generator.delay)
+        else:
+            b = b.timed(times)
+            marks, b = self.each(partial(self.times.step, 0), b, times)
+            times = list(b.times or ())
+        if marks:
+            self.save()
+            self.emit(b.timed(times).marked(marks))
+            self.forward(self.times.now)
+
+    def save(self) -> None:
+        if self.states.get(None) != self.times.now:
+            self.states[None] = self.times.now
             self.dirty.add(None)
-        self.emit(b.timed(times).marked(marks))
+
+    def pass_time(self, now: int) -> None:
+        """The clock says ``now`` (ms), and no record has come: so far may time have come, too."""
+        assert isinstance(self.times.generator, Bounded)
+        self.times.raise_to(now - self.times.generator.delay)
+        self.save()
         self.forward(self.times.now)
 
     def watermark(self, mark: int, port: int) -> None:

@@ -70,7 +70,7 @@ class Position(msgspec.Struct, kw_only=True):
     offsets: list[tuple[str, str, int, int]] = []
     """(source, topic, partition, next offset)"""
     watermarks: list[tuple[str, str, int, int]] = []
-    """(source, topic, partition, watermark)"""
+    """(source, topic, partition, watermark); the partition ``watermarks.SOURCE`` stands for the whole source."""
     topology: list[OperatorRecord] = []
     key_groups: int = 64
     format: int = FORMAT
@@ -188,7 +188,7 @@ class Checkpoints:
     def _fill(
         self, group: int, record: GroupRecord, table: Mapping[bytes, bytes], spaces: dict[Slot, list[tuple[int, Any, Any]]]
     ) -> set[str]:
-        """Give the nodes their states of one group, but those of spaces, whose keys all groups share; return whose are nobody's."""
+        """Give the nodes their states of one group, but those of spaces, which all groups share; return whose are nobody's."""
         saved = read_group(table, group, record.generation, record.parts, record.deltas)
         members: Columns = {}
         for index, node in enumerate(self._nodes):

@@ -25,6 +25,7 @@ from rxstreams.runtime.failures import Failure
 from rxstreams.runtime.fusion import fuse
 from rxstreams.runtime.naming import name_vertices
 from rxstreams.runtime.opaque import Opaque
+from rxstreams.runtime.passing import PassingTime
 from rxstreams.runtime.vertices import LAST, MOST_LEVELS, Vertex
 from rxstreams.stream import Moment, Outlet, Stream, attached
 from rxstreams.stream.blueprint import SideOf
@@ -164,6 +165,7 @@ class Graph:
         self.sources = [vertex for vertex in self.vertices if isinstance(vertex.node, Source)]
         self.stateful = [v for v in self.vertices if v.stream is not None and v.stream.operation.stateful]
         self.leaves = [vertex for vertex in self.vertices if not vertex.edges]
+        self.passing = PassingTime(self)
         fuse(self)
         self.demand = Demand(self.vertices)
 
@@ -220,27 +222,28 @@ class Graph:
         assert isinstance(source.node, Source)
         self.pushed = (source.identity, chunk)
         try:
-            self._carry_out(partial(source.node.push, chunk, numbered=self.numbered))
+            self.carry_out(partial(source.node.push, chunk, numbered=self.numbered))
         finally:
             self.pushed = None
             self.timelines.clear()
 
     def finish_source(self, source: Vertex) -> None:
         """A source has ended."""
-        self._carry_out(source.finish)
+        self.carry_out(source.finish)
 
     def cut(self) -> None:
         """Let the nodes emit what they held back for the commit."""
         for vertex in self.vertices:
             if not vertex.closed:
-                self._carry_out(vertex.node.cut)
+                self.carry_out(vertex.node.cut)
 
     def run_posted(self) -> None:
         """Carry out what timers, foreign operators and other threads have asked for, each on its own."""
         while self.posted:
-            self._carry_out(self.posted.popleft())
+            self.carry_out(self.posted.popleft())
+        self.passing.go_on()
 
-    def _carry_out(self, action: Callable[[], None]) -> None:
+    def carry_out(self, action: Callable[[], None]) -> None:
         """Do something that may emit; whoever subscribes to a Stream meanwhile is told that it is too late."""
         token = attached.set(self)
         try:

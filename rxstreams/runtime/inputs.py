@@ -50,22 +50,45 @@ class Inputs:
         self._ready: dict[Vertex, asyncio.Queue[Chunk | Exception | None]] = {v: asyncio.Queue(AHEAD) for v in self.live}
         self._part: dict[Vertex, tuple[Chunk, int]] = {}
         loop = asyncio.get_running_loop()
-        self._readers = [loop.create_task(self._read(vertex, positions.get(vertex.identity))) for vertex in self.live]
+        self._asked: dict[Vertex, float] = {}
+        self._at = {vertex: positions.get(vertex.identity, {}).get(0, 0) for vertex in self.live}
+        work = [self._read(vertex, positions.get(vertex.identity)) for vertex in self.live]
+        self._readers = [loop.create_task(one) for one in [*work, *map(self._watch, filter(_may_be_idle, self.live))]]
 
     async def _read(self, vertex: Vertex, known: Mapping[int, int] | None) -> None:
         """Put chunks, then an error or None, into the source's queue, whose bound is what holds the feed back."""
         assert isinstance(vertex.node, Source)
-        queue, last = self._ready[vertex], None
+        queue, last, now = self._ready[vertex], None, asyncio.get_running_loop().time
         positions = None if known is None else dict(known)  # the task moves its own on
         try:
             async with aclosing(vertex.node.feed.chunks(self.broker, positions, first="earliest")) as chunks:
+                self._asked[vertex] = now()
                 async for chunk in chunks:
+                    del self._asked[vertex]
+                    self._at[vertex] = chunk.next_offset
                     await queue.put(chunk)
                     self.news()
+                    self._asked[vertex] = now()
         except Exception as error:
             last = error
+        self._asked.pop(vertex, None)
         await queue.put(last)
         self.news()
+
+    async def _watch(self, vertex: Vertex) -> None:
+        """Tell when a source has been asked and had nothing, for as long as makes it idle; while it is not asked, it is not."""
+        assert isinstance(vertex.node, Source)
+        after, now, told = vertex.node.feed.idle_after, asyncio.get_running_loop().time, None
+        assert after is not None
+        while vertex in self.live:
+            asked = self._asked.get(vertex)
+            left = after if asked is None or asked == told else asked + after - now()
+            if left > 0:
+                await asyncio.sleep(left)
+                continue
+            told = asked
+            await self._ready[vertex].put(Chunk(0, (), (), self._at[vertex], news="all idle"))
+            self.news()
 
     @property
     def waiting(self) -> bool:
@@ -123,3 +146,7 @@ class Inputs:
         for reader in self._readers:
             reader.cancel()
         await asyncio.gather(*self._readers, return_exceptions=True)
+
+
+def _may_be_idle(vertex: Vertex) -> bool:
+    return isinstance(vertex.node, Source) and vertex.wants_time and vertex.node.feed.idle_after is not None

@@ -152,7 +152,7 @@ class Task:
             assert restored is not None
             closed = self._resume(restored)
         failpoint("acquire.restored")
-        self.statistics.restored = sum(len(vertex.node.states) for vertex in self.graph.stateful)
+        self.statistics.restored = sum(map(entries, self.graph.stateful))
         for vertex, end in self.graph.ends(ViewSink):
             self.views[end.view]._load(vertex.node.states, self.epoch)
         self.graph.start(closed)
@@ -180,10 +180,13 @@ class Task:
         for source, _, partition, offset in position.offsets:
             self.positions.setdefault(source, {})[partition] = offset
         by_identity = {vertex.identity: vertex for vertex in self.graph.sources}
-        for source, _, partition, highest in position.watermarks:
+        marks: dict[str, dict[int, int]] = {}
+        for source, _, partition, mark in position.watermarks:
+            marks.setdefault(source, {})[partition] = mark
+        for source, saved in marks.items():
             node = by_identity[source].node if source in by_identity else None
             if isinstance(node, Source):
-                node.times.highest[partition] = highest
+                node.times.restore(saved)
         return list(position.clock.get("closed", ()))
 
     # Work.
@@ -285,7 +288,7 @@ class Task:
             timer.cancel()
 
     def _has_news(self) -> bool:
-        return self.moved or bool(self.graph.outputs) or any(vertex.node.dirty for vertex in self.graph.stateful)
+        return self.moved or bool(self.graph.outputs) or any(map(_changed, self.graph.stateful))
 
     async def _end(self) -> None:
         self.graph.run_posted()
@@ -324,8 +327,8 @@ class Task:
         size, limit = self.checkpoints.saved_bytes, self.settings.state_limit
         if size <= limit / 2:
             return
-        largest = sorted(self.graph.stateful, key=lambda vertex: len(vertex.node.states), reverse=True)[:3]
-        told = ", ".join(f"{vertex.identity!r} with {len(vertex.node.states):,} entries" for vertex in largest)
+        largest = sorted(self.graph.stateful, key=entries, reverse=True)[:3]
+        told = ", ".join(f"{vertex.identity!r} with {entries(vertex):,} entries" for vertex in largest)
         if size > limit:
             raise StateTooLargeError(
                 f"app {self.settings.app!r}: saved state has grown to {size:,} bytes, and state_limit is {limit:,}; most is in "
@@ -362,7 +365,7 @@ class Task:
             assert isinstance(vertex.node, Source)
             topic = vertex.node.feed.topic or ""
             offsets += [(vertex.identity, topic, p, offset) for p, offset in self.positions.get(vertex.identity, {}).items()]
-            watermarks += [(vertex.identity, topic, p, high) for p, high in vertex.node.times.highest.items()]
+            watermarks += [(vertex.identity, topic, p, mark) for p, mark in vertex.node.times.saved().items()]
         closed = [vertex.identity for vertex in self.graph.vertices if vertex.closed and vertex.identity]
         return Position(
             epoch=self.epoch,
@@ -380,3 +383,13 @@ class Task:
             await self.inputs.close()
         if hasattr(self, "handle"):
             await self.handle.close()
+
+
+def entries(vertex: Vertex) -> int:
+    """How many state entries a vertex has."""
+    return len(vertex.node.states) + len(vertex.node.spaces or ())
+
+
+def _changed(vertex: Vertex) -> bool:
+    spaces = vertex.node.spaces
+    return bool(vertex.node.dirty) or (spaces is not None and bool(spaces.touched or spaces.dropped))

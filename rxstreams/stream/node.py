@@ -164,6 +164,8 @@ class Node:
     """What happens to a record at which its user function raises; None is the run's policy."""
     error_type: type[RecordError] = OperatorError
     """What a failing record is reported as."""
+    by_clock: bool = False
+    """Of what makes time: whether it goes on with the clock as long as no record comes."""
     scheduler: Any = None
     """The operator's own scheduler argument, which wins over the subscription's."""
     host: Host
@@ -243,6 +245,11 @@ class Node:
     def paced(self, beyond: Pace | None) -> Pace | None:
         """What a source above must heed in a subscription; ``beyond`` is what it must heed for the sake of those below."""
         return beyond
+
+    @property
+    def next_time(self) -> int:
+        """The next time at which it has something to do (``has_timers``), if no record comes before; END where there is none."""
+        return END
 
     def cut(self) -> None:
         """Emit what was held back for the sake of the commit that comes now (views take the latest result per key)."""

@@ -25,6 +25,7 @@ from rxstreams.runtime.graph import Graph
 from rxstreams.runtime.topology import topology_of
 from rxstreams.runtime.vertices import Vertex
 from rxstreams.stream import Node, Operation, Stream, operator, source_stream
+from rxstreams.watermarks import bounded
 
 EPOCH = 1_700_000_000.0
 
@@ -62,6 +63,7 @@ class Lines:
     live: bool = False
     finish: bool = True
     topic: str | None = None
+    idle_after: float | None = None
 
     async def chunks(
         self, broker: Broker | None, positions: Mapping[int, int] | None, *, first: str | None
@@ -74,7 +76,7 @@ def lines(name: str = "a", *, out_of_orderness: float = 2.0, on_error: Policy | 
     """A source of JSON lines, with the time that the record brings."""
     feed = Lines(name)
     decode = msgspec.json.Decoder().decode
-    make = lambda: Source(feed, decode, Stamping(None, out_of_orderness, None), on_error)  # noqa: E731  # a value among values
+    make = lambda: Source(feed, decode, Stamping(None, bounded(out_of_orderness), None), on_error)  # noqa: E731  # a value among values
     return source_stream(Operation("lines", make, {"name": name}, ends=feed, sides=("errors",)))
 
 
@@ -190,8 +192,8 @@ class Drive:
         closed: list[str] = []
         if position is not None:
             closed = list(position.clock["closed"])
-            for source, _, partition, highest in position.watermarks:
-                self.source(source).times.highest[partition] = highest
+            for name in self.sources:
+                self.source(name).times.restore({p: mark for source, _, p, mark in position.watermarks if source == name})
         self.graph.start(closed)
         for vertex in self.graph.sources:
             if vertex.wants_time:
@@ -258,9 +260,7 @@ class Drive:
             self.outputs.setdefault(topic, []).extend(records)
         self.graph.outputs = {}
         self.epoch += 1
-        marks = [
-            (name, "", partition, high) for name in self.sources for partition, high in self.source(name).times.highest.items()
-        ]
+        marks = [(name, "", p, mark) for name in self.sources for p, mark in self.source(name).times.saved().items()]
         closed = [vertex.identity for vertex in self.graph.vertices if vertex.closed and vertex.identity]
         position = Position(epoch=self.epoch, watermarks=marks, topology=topology_of(self.graph), clock={"closed": closed})
         puts = self.checkpoints.cut(position)

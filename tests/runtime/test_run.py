@@ -394,6 +394,7 @@ class Counts:
 
     identity = "counts"
     codec = TAGGED
+    spaces = None
 
     def __init__(self) -> None:
         self.states: dict[Any, Any] = {}

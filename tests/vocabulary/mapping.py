@@ -54,6 +54,8 @@ ARGUMENTS: dict[str, list[tuple[Callable[[], Any], str]]] = {
         (lambda: ops.event_time(""), r"event_time\(timestamp\)"),
         (lambda: ops.event_time(waiting), r"event_time\(timestamp\).*coroutine function"),
         (lambda: ops.event_time("at", out_of_orderness=-1), r"event_time\(out_of_orderness\)"),
+        (lambda: ops.event_time("at", watermarks=3), r"event_time\(watermarks\)"),
+        (lambda: ops.event_time("at", advance_when_idle=None), r"event_time\(advance_when_idle\)"),
         (lambda: ops.event_time("at", name=3), r"event_time\(name\)"),
         (lambda: ops.event_time("at", on_error=3), r"event_time: on_error"),
     ],
