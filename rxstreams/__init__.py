@@ -3,10 +3,11 @@
     errors       the error tree, and the policies that answer a failing record
     batch        what travels on the edges: parallel columns of records
     watermarks   event time: how it is read, and how far it has come
+    windows      how event time is cut, when results are emitted, and what a result is
     stream       Stream, and what operators are made of
     aggregates   count, sum, mean, variance, top, …: mergeable accumulators
     state        keyed state: keys, timers, codec
-    operators    by family: mapping, folding, taking, combining, keyed, buffering, dedup, sinks
+    operators    by family: mapping, folding, taking, combining, keyed, windows, buffering, dedup, sinks
     brokers      where topics, tables and offsets live: memory, sqlite
     feeds        sources: topics, iterables
     views        queryable results
@@ -22,7 +23,7 @@ operators as ``from rxstreams import operators as ops`` and aggregates as ``from
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from rxstreams import aggregates, operators
+from rxstreams import aggregates, operators, windows
 from rxstreams.errors import (
     BrokerError,
     ConfigError,
@@ -36,6 +37,7 @@ from rxstreams.errors import (
     TopologyError,
 )
 from rxstreams.stream import Operator, Stream
+from rxstreams.windows import Windowed, calendar, counting, hopping, session, sliding, tumbling
 
 if TYPE_CHECKING:
     from rxstreams.brokers import Broker, Record, connect
@@ -69,17 +71,25 @@ __all__ = [
     "Stream",
     "TopologyError",
     "View",
+    "Windowed",
     "aggregates",
+    "calendar",
     "connect",
+    "counting",
     "draw",
     "from_async_iterable",
     "from_iterable",
     "from_topic",
+    "hopping",
     "operators",
     "run",
+    "session",
+    "sliding",
     "start",
     "table_of_operators",
+    "tumbling",
     "view",
+    "windows",
 ]
 
 _LATER = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
-from typing import Any, Final, Protocol
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -17,6 +17,7 @@ __all__ = [
     "START",
     "Bounded",
     "Generator",
+    "Late",
     "TimestampSource",
     "Watermarks",
     "bounded",
@@ -70,6 +71,21 @@ def _from_iso(text: str) -> datetime:
         return datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(f"expected an ISO 8601 time such as 2026-01-16T10:00:00Z, got {text[:60]!r}") from None
+
+
+Record = TypeVar("Record", covariant=True)
+
+
+class Late(NamedTuple, Generic[Record]):
+    """A record that came when nothing waited for it any more.
+
+    Attributes:
+        record: Its value.
+        by: Seconds by which its event time was behind the watermark.
+    """
+
+    record: Record
+    by: float
 
 
 class Generator(Protocol):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ["errors", "failpoints", "batch", "watermarks", "stream", "aggregates", "state", "operators", "brokers", "feeds"]
+ROOMS = ["errors", "failpoints", "batch", "watermarks", "windows", "stream", "aggregates", "state", "operators", "brokers", "feeds"]
 ROOMS += ["views", "runtime", "history", "pictures", "web", "notebook", "cli", "testing"]
 PUBLIC = {"rxstreams", "rxstreams.operators", "rxstreams.aggregates", "rxstreams.web", "rxstreams.testing"}
 

@@ -154,7 +154,7 @@ def _reader(field: _accumulators.Field) -> _Callable[[_Any], _Any]:
 def of(
     init: _Callable[[], _Any],
     add: _Callable[[_Any, _Any], _Any],
-    merge: _Callable[[_Any, _Any], _Any],
+    merge: _Callable[[_Any, _Any], _Any] | None,
     result: _Callable[[_Any], _Any] | None = None,
     *,
     field: _accumulators.Field = None,
@@ -165,7 +165,7 @@ def of(
         init: Makes the accumulator of no records.
         add: The accumulator with one more value: a new one, as what it changed in place could not be undone.
         merge: One accumulator of two, the second's records after the first's; with it ``add`` must agree: merging two parts is
-            adding all records one after the other.
+            adding all records one after the other. None where that cannot be: hopping, session and sliding windows refuse it.
         result: What is shown of the accumulator; None is the accumulator itself.
         field: What ``add`` gets of a record.
     """
@@ -174,6 +174,6 @@ def of(
         field=_field("of(field)", field),
         init=_function("of(init)", init),
         add=_function("of(add)", add),
-        combine=_function("of(merge)", merge),
+        combine=None if merge is None else _function("of(merge)", merge),
         finish=finish,
     )

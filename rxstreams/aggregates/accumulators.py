@@ -74,9 +74,22 @@ class Aggregate(msgspec.Struct, frozen=True):
         """Take another accumulator's slots in."""
         raise NotImplementedError
 
+    def merging(self, at: int, bind: Callable[[Any], str]) -> Sequence[str]:
+        """The lines of ``merge``."""
+        return [f"{bind(self.merge)}(row, other, {at})"]
+
+    @property
+    def mergeable(self) -> bool:
+        """Whether there is a ``merge``."""
+        return True
+
     def result(self, row: Accumulator, at: int) -> Any:
         """The result so far."""
         return row[at]
+
+    def showing(self, at: int, bind: Callable[[Any], str]) -> str:
+        """The expression of ``result``."""
+        return f"{bind(self.result)}(row, {at})"
 
 
 def _brief(part: Any) -> str:
@@ -101,6 +114,12 @@ class Count(Aggregate, frozen=True):
     def merge(self, row: Accumulator, other: Accumulator, at: int) -> None:
         row[at] += other[at]
 
+    def merging(self, at: int, bind: Callable[[Any], str]) -> Sequence[str]:
+        return [f"row[{at}] += other[{at}]"]
+
+    def showing(self, at: int, bind: Callable[[Any], str]) -> str:
+        return f"row[{at}]"
+
 
 class Sum(Aggregate, frozen=True):
     """The sum; one number."""
@@ -116,6 +135,12 @@ class Sum(Aggregate, frozen=True):
 
     def merge(self, row: Accumulator, other: Accumulator, at: int) -> None:
         row[at] += other[at]
+
+    def merging(self, at: int, bind: Callable[[Any], str]) -> Sequence[str]:
+        return [f"row[{at}] += other[{at}]"]
+
+    def showing(self, at: int, bind: Callable[[Any], str]) -> str:
+        return f"row[{at}]"
 
 
 class Mean(Aggregate, frozen=True):
@@ -139,8 +164,14 @@ class Mean(Aggregate, frozen=True):
         row[at] += other[at]
         row[at + 1] += other[at + 1]
 
+    def merging(self, at: int, bind: Callable[[Any], str]) -> Sequence[str]:
+        return [f"row[{at}] += other[{at}]; row[{at + 1}] += other[{at + 1}]"]
+
     def result(self, row: Accumulator, at: int) -> Any:
         return row[at] / row[at + 1] if row[at + 1] else None
+
+    def showing(self, at: int, bind: Callable[[Any], str]) -> str:
+        return f"(row[{at}] / row[{at + 1}] if row[{at + 1}] else None)"
 
 
 class Min(Aggregate, frozen=True):
@@ -163,6 +194,9 @@ class Min(Aggregate, frozen=True):
     def merge(self, row: Accumulator, other: Accumulator, at: int) -> None:
         if other[at] is not None:
             (row[at],) = self.whole(row, at, (other[at],))
+
+    def showing(self, at: int, bind: Callable[[Any], str]) -> str:
+        return f"row[{at}]"
 
 
 class Max(Min, frozen=True):

@@ -138,7 +138,7 @@ class Of(Aggregate, frozen=True, kw_only=True):
 
     init: Callable[[], Any]
     add: Callable[[Any, Any], Any]
-    combine: Callable[[Any, Any], Any]
+    combine: Callable[[Any, Any], Any] | None
     finish: Callable[[Any], Any] | None = None
     start = (False, None)
 
@@ -157,7 +157,12 @@ class Of(Aggregate, frozen=True, kw_only=True):
                 self.finish(fold)  # as a step does, so that what raises raises either way
         return True, fold
 
+    @property
+    def mergeable(self) -> bool:
+        return self.combine is not None
+
     def merge(self, row: Accumulator, other: Accumulator, at: int) -> None:
+        assert self.combine is not None
         if other[at]:
             row[at : at + 2] = True, self.combine(row[at + 1], other[at + 1]) if row[at] else other[at + 1]
 

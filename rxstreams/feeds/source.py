@@ -162,13 +162,13 @@ class Source(Node):
 
     def push(self, chunk: Chunk, *, numbered: bool) -> None:
         """Emit a chunk's records as one batch; ``numbered`` where somebody downstream needs their order."""
-        if self.fused is not None:
-            self.fused(chunk)
-            return
         if not len(chunk.values):
             self.hear(chunk)
         else:
             self.by_clock = False
+            if self.fused is not None:
+                self.fused(chunk)
+                return
         b = Batch(chunk.values, chunk.timestamps, None, range(len(chunk.values)) if numbered else None)
         if self.decode is not None:
             self.error_type = DecodeError
@@ -205,23 +205,28 @@ class Source(Node):
             b = b.timed(times)
         elif b.times is None:
             b = b.timed([int(self.host.now() * 1000)] * len(b))
-        if self.feed.live and self.stamping.max_ahead is not None and b.times:
-            b = self.reject_ahead(b, self.stamping.max_ahead)
+        if b.times:
+            b = self.reject_ahead(b)
         generator, stamps = self.times.generator, b.times or ()
         if isinstance(generator, Bounded):
             return b.marked(self.times.advance(partition, stamps, generator.delay))
         marks, b = self.each(partial(self.times.step, partition), b, stamps)
         return b.marked(marks)
 
-    def reject_ahead(self, b: Batch, ahead: float) -> Batch:
+    def limit(self) -> int:
+        """The greatest event time that is let in."""
+        ahead = self.stamping.max_ahead if self.feed.live else None
+        return END if ahead is None else int((self.host.now() + ahead) * 1000)
+
+    def reject_ahead(self, b: Batch) -> Batch:
         """Without the records whose time is too far in the future: one wrong clock must not close everybody's windows."""
-        limit = int((self.host.now() + ahead) * 1000)
-        times = b.times or ()
+        limit, times = self.limit(), b.times or ()
         if max(times) <= limit:
             return b
 
         def check(_: Any, time: int) -> None:
             if time > limit:
+                ahead = self.stamping.max_ahead
                 raise ValueError(f"event time {time} ms is more than max_ahead={ahead:g} s ahead of the clock")
 
         _, b = self.each(check, b, times)

@@ -27,6 +27,7 @@ if _TYPE_CHECKING:
     from rxstreams.operators.timestamps import event_time
     from rxstreams.operators.timing import debounce, sample, throttle_first
     from rxstreams.operators.totals import average, count, max, min, sum, to_list
+    from rxstreams.operators.windows import windowed
 
 __all__ = [
     "aggregate",
@@ -75,6 +76,7 @@ __all__ = [
     "to_list",
     "to_topic",
     "to_view",
+    "windowed",
     "with_latest_from",
     "zip",
 ]
@@ -98,6 +100,7 @@ _FAMILIES = {
     "timestamps": ("event_time",),
     "timing": ("debounce", "sample", "throttle_first"),
     "totals": ("average", "count", "max", "min", "sum", "to_list"),
+    "windows": ("windowed",),
 }
 _FAMILY = {name: family for family, names in _FAMILIES.items() for name in names}
 

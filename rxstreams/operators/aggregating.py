@@ -6,7 +6,6 @@ import builtins
 import re
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
-from keyword import iskeyword
 from operator import length_hint
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -16,8 +15,8 @@ from reactivex import Observable
 from rxstreams.aggregates.accumulators import Aggregate, row_type
 from rxstreams.aggregates.compiled import step_lines, stepper, wholly
 from rxstreams.batch import Batch
-from rxstreams.errors import ConfigError, Policy, StateCodecError, check_policy
-from rxstreams.operators.arguments import check_name, column_of
+from rxstreams.errors import Policy, StateCodecError, check_policy
+from rxstreams.operators.arguments import check_aggregates, check_name, column_of
 from rxstreams.state.codec import TAGGED
 from rxstreams.state.keys import original
 from rxstreams.stream import LOST, Node, Operation, Stream, operator
@@ -54,7 +53,7 @@ def aggregate(
     Raises:
         ConfigError: If there are none, or one is named ``key``.
     """
-    _check_aggregates("aggregate", aggregates)
+    check_aggregates("aggregate", aggregates, {"key"})
     check_policy("aggregate", on_error, waits=False)
     check_name("aggregate(name)", name)
     parameters: dict[str, Any] = {label: repr(one) for label, one in aggregates.items()}
@@ -64,18 +63,6 @@ def aggregate(
             "aggregate", make, MappingProxyType(parameters), name, defines=tuple(parameters), stateful=True, sides=("errors",)
         )
     )
-
-
-def _check_aggregates(where: str, aggregates: dict[str, Aggregate]) -> None:
-    if not aggregates:
-        raise ConfigError(f"{where}: expected at least one aggregate, such as n=agg.count()")
-    for label, one in aggregates.items():
-        if label == "key":
-            raise ConfigError(f"{where}: an aggregate cannot be named 'key', which is the row's key; choose another name")
-        if not label.isidentifier() or iskeyword(label):
-            raise ConfigError(f"{where}({label!r}): expected an identifier, which becomes a field's name")
-        if not isinstance(one, Aggregate):
-            raise ConfigError(f"{where}({label}): expected an aggregate such as agg.count(), got {one!r}")
 
 
 class RunningAggregate(Node):

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
+from keyword import iskeyword
 from operator import attrgetter
 from typing import Any
 
 from reactivex import abc
 
+from rxstreams.aggregates.accumulators import Aggregate
 from rxstreams.errors import ConfigError, StateCodecError
 from rxstreams.state.codec import TAGGED
 from rxstreams.stream import Node
 from rxstreams.stream.loops import column_reader
 
 __all__ = [
+    "check_aggregates",
     "check_count",
     "check_flag",
     "check_function",
@@ -50,6 +53,25 @@ def check_function(where: str, function: Any, *, or_none: bool = False) -> Any:
 def is_async(function: Any) -> bool:
     """Whether calling it gives a coroutine: an async function, or an object with an async ``__call__``."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004  # its kind matters, not whether it is there
+
+
+def check_aggregates(where: str, aggregates: Mapping[str, Any], reserved: Container[str]) -> None:
+    """See that there are aggregates, with names that can be fields of a result.
+
+    Raises:
+        ConfigError: If not.
+    """
+    if not aggregates:
+        raise ConfigError(f"{where}: expected at least one aggregate, such as n=agg.count()")
+    for label, one in aggregates.items():
+        if label in reserved:
+            raise ConfigError(
+                f"{where}: an aggregate cannot be named {label!r}, which is a field of the result already; choose another name"
+            )
+        if not label.isidentifier() or iskeyword(label):
+            raise ConfigError(f"{where}({label!r}): expected an identifier, which becomes a field's name")
+        if not isinstance(one, Aggregate):
+            raise ConfigError(f"{where}({label}): expected an aggregate such as agg.count(), got {one!r}")
 
 
 def check_count(where: str, value: Any, *, least: int) -> int:

@@ -271,6 +271,10 @@ class Awaiting(Node):
             self.next = number + 1
         self.work()
 
+    @property
+    def backlog(self) -> int:
+        return len(self.waiting)
+
     def room(self, port: int = 0) -> int:
         return self.capacity - len(self.waiting)
 

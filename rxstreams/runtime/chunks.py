@@ -57,7 +57,7 @@ class Stateful(Protocol):
     """All its memory, by internal key."""
     dirty: set[Any]
     """Keys whose state changed since the last cut; one that is not in ``states`` was deleted. ``cut`` empties this very set."""
-    spaces: Spaces | None
+    spaces: Spaces[Any] | None
     """Memory that is freed in layers, if it has any, beside ``states``."""
     codec: StateCodec
 

@@ -1,12 +1,13 @@
 """Demand: how many records of each source may be pushed, so that no node must hold more than it has room for.
 
 Inside a synchronous chain there is no queue, so room exists where records wait: for a call (``to_callable``), or for another
-input (``zip``, ``concat``). A source is read as far as the tightest of the nodes below it has room.
+input (``zip``, ``concat``). A source is read as far as the tightest of the nodes below it has room; what a node makes of time
+alone, such as the results of a hundred thousand windows that close at once, it gives out as far as there is room below it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from rxstreams.stream import UNBOUNDED, Node
@@ -26,7 +27,7 @@ class Gate(NamedTuple):
 
 
 class Demand:
-    """The limits of every source of a graph.
+    """The limits of every source of a graph, and of what its nodes make of time.
 
     Args:
         vertices: Those of the graph, in topological order.
@@ -34,15 +35,28 @@ class Demand:
 
     def __init__(self, vertices: Sequence[Vertex]) -> None:
         self._gates: dict[Vertex, list[Gate]] = {}
+        self._below: dict[Vertex, list[Vertex]] = {}
         for vertex in vertices:
             if type(vertex.node).room is not Node.room:
-                for source, ports in _sources(vertex).items():
-                    crowded = any(one.node.fans_out for one in vertex.above - {vertex})
-                    self._gates.setdefault(source, []).append(Gate(vertex, ports, crowded or _arrives_twice(vertex, ports)))
+                self._limit_sources(vertex)
+            if type(vertex.node).give_more is not Node.give_more:
+                self._below[vertex] = list(_gates_below(vertex))
+
+    def _limit_sources(self, vertex: Vertex) -> None:
+        above = [_above(one) for one in vertex.inputs]
+        for source in dict.fromkeys(one for part in above for one in part if not one.inputs):
+            ports = [port for port, part in enumerate(above) if source in part]
+            between = [one for port in ports for one in above[port]]
+            crowded = any(one.node.fans_out or one.meets_itself for one in between)
+            self._gates.setdefault(source, []).append(Gate(vertex, ports, crowded))
 
     def room(self, source: Vertex) -> int:
         """How many records of a source may be pushed now; at most one where it may arrive as many."""
         return self._room(source, waiting_for_others=True)
+
+    def room_below(self, vertex: Vertex) -> int:
+        """How many results of a node there is room for now."""
+        return min((max(0, gate.node.room(0)) for gate in self._below.get(vertex, ()) if not gate.closed), default=UNBOUNDED)
 
     def rooms(self, sources: Sequence[Vertex]) -> dict[Vertex, int]:
         """The room for each of the sources that are left.
@@ -67,16 +81,22 @@ class Demand:
         return least
 
 
-def _sources(vertex: Vertex) -> dict[Vertex, list[int]]:
-    """The sources above a vertex, and the ports at which their records arrive."""
-    found: dict[Vertex, list[int]] = {}
-    for port, above in enumerate(vertex.inputs):
-        for source in above.above:
-            if not source.inputs:
-                found.setdefault(source, []).append(port)
+def _above(vertex: Vertex) -> dict[Vertex, None]:
+    """A vertex, and all from which a record may come to it at once: what absorbs its results until there is room is the last."""
+    found, waiting = {vertex: None}, [vertex]
+    while waiting:
+        for source in () if (one := waiting.pop()).node.absorbs else one.inputs:
+            if source not in found:
+                found[source] = None
+                waiting.append(source)
     return found
 
 
-def _arrives_twice(vertex: Vertex, ports: Sequence[int]) -> bool:
-    """Whether branches of the source meet before the vertex, so that a record may arrive at one port as two."""
-    return any(one.meets_itself for port in ports for one in vertex.inputs[port].above)
+def _gates_below(vertex: Vertex) -> Iterator[Vertex]:
+    """What limits a node's results: not beyond where streams meet, because there it matters what comes when."""
+    for target, _ in vertex.edges:
+        if not target.fan_in:
+            if type(target.node).room is not Node.room:
+                yield target
+            if not target.node.absorbs:
+                yield from _gates_below(target)

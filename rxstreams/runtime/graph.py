@@ -27,7 +27,7 @@ from rxstreams.runtime.naming import name_vertices
 from rxstreams.runtime.opaque import Opaque
 from rxstreams.runtime.passing import PassingTime
 from rxstreams.runtime.vertices import LAST, MOST_LEVELS, Vertex
-from rxstreams.stream import Moment, Outlet, Stream, attached
+from rxstreams.stream import Moment, Node, Outlet, Stream, attached
 from rxstreams.stream.blueprint import SideOf
 from rxstreams.watermarks import START
 
@@ -45,6 +45,7 @@ class Graph:
         clock: Seconds since the epoch.
         timer: Calls an action after some seconds, as ``loop.call_later`` does; None never does (to look at a graph only).
         on_lost: Told of every record that was let go.
+        on_late: Told of records that came too late, and where.
     """
 
     def __init__(
@@ -55,8 +56,9 @@ class Graph:
         clock: Callable[[], float],
         timer: Callable[[float, Callable[[], None]], Any] | None = None,
         on_lost: Callable[[Failure, Skip | DeadLetter], None] = lambda failure, policy: None,
+        on_late: Callable[[Vertex, Batch], None] = lambda vertex, late: None,
     ) -> None:
-        self.policy, self.clock, self.timer, self.note_lost = policy, clock, timer, on_lost
+        self.policy, self.clock, self.timer, self.note_lost, self.note_late = policy, clock, timer, on_lost, on_late
         self.vertices: list[Vertex] = []
         self._of: dict[Stream[Any], Vertex] = {}
         self._making: list[Opaque] = []
@@ -143,7 +145,7 @@ class Graph:
 
     def _finish_making(self) -> None:
         name_vertices(self.vertices)
-        asks = any(v.policy_asks_for_order or v.node.has_timers for v in self.vertices)
+        asks = any(vertex.policy_asks_for_order for vertex in self.vertices)
         topics = [sink.topic for _, sink in self.ends(TopicSink)]
         shared = len(set(topics)) < len(topics)  # there the records of two sinks stand in the source's order
         meet = any(vertex.meets_itself for vertex in self.vertices)
@@ -158,16 +160,22 @@ class Graph:
             vertex.wants_latest = bool(targets) and all(_is_last_view(target) for target in targets)
         self.timed = any(vertex.node.has_timers for vertex in self.vertices)
         self.one_by_one = self._find_clocks()
-        self._find_siblings()
-        for vertex in self.vertices:
-            vertex.wire()
         self.fan_ins = [vertex for vertex in self.vertices if vertex.fan_in]
         self.sources = [vertex for vertex in self.vertices if isinstance(vertex.node, Source)]
         self.stateful = [v for v in self.vertices if v.stream is not None and v.stream.operation.stateful]
+        self.givers = [vertex for vertex in self.vertices if type(vertex.node).give_more is not Node.give_more]
         self.leaves = [vertex for vertex in self.vertices if not vertex.edges]
         self.passing = PassingTime(self)
-        fuse(self)
         self.demand = Demand(self.vertices)
+        self._wire()
+        if self.numbered or not fuse(self):
+            self.numbered = self.numbered or self.timed  # timers stand between records, so that these need numbers
+            self._wire()
+
+    def _wire(self) -> None:
+        self._find_siblings()
+        for vertex in self.vertices:
+            vertex.wire()
 
     def _find_clocks(self) -> bool:
         """Find who makes each vertex's time, and the fan-ins whose inputs have one; tell whether only pushes of one keep time
@@ -241,6 +249,9 @@ class Graph:
         """Carry out what timers, foreign operators and other threads have asked for, each on its own."""
         while self.posted:
             self.carry_out(self.posted.popleft())
+        for vertex in self.givers:
+            if vertex.node.backlog and not vertex.closed and vertex.room() > 0:
+                self.carry_out(vertex.node.give_more)
         self.passing.go_on()
 
     def carry_out(self, action: Callable[[], None]) -> None:

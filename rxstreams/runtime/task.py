@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from rxstreams.batch import Batch
 from rxstreams.brokers.contract import Broker, Commit, Put, TaskHandle
 from rxstreams.errors import DeadLetter, Policy, Skip, StateTooLargeError, Stop
 from rxstreams.failpoints import failpoint
 from rxstreams.feeds.source import Chunk, Source
-from rxstreams.operators.sinks import Awaiting, TopicSink, ToView, ViewSink
+from rxstreams.operators.sinks import TopicSink, ToView, ViewSink
 from rxstreams.runtime.checkpoints import Checkpoints, Position
 from rxstreams.runtime.failures import Failure
 from rxstreams.runtime.graph import Graph
@@ -57,6 +58,7 @@ class Statistics:
         commit_seconds: How long the last commit took.
         interval: The effective commit interval, in seconds.
         lost: Records that a policy let go.
+        late: Records that came when no window took them any more; where their stream ``late`` is read, they are there.
         restarts: How often the task was begun anew.
         restored: State entries restored at the last start.
     """
@@ -66,6 +68,7 @@ class Statistics:
     commit_seconds: float = 0.0
     interval: float = 0.0
     lost: int = 0
+    late: int = 0
     restarts: int = 0
     restored: int = 0
 
@@ -95,7 +98,12 @@ class Task:
         self.changed = asyncio.Event()
         self.loop = asyncio.get_running_loop()
         self.graph = Graph(
-            streams, policy=settings.on_error, clock=settings.clock, timer=self.loop.call_later, on_lost=self._note_lost
+            streams,
+            policy=settings.on_error,
+            clock=settings.clock,
+            timer=self.loop.call_later,
+            on_lost=self._note_lost,
+            on_late=self._note_late,
         )
         self.graph.woken = self._wake
         self.table = f"{settings.app}.state"
@@ -121,15 +129,26 @@ class Task:
             self.loop.call_soon_threadsafe(self.changed.set)
 
     def _note_lost(self, failure: Failure, policy: Skip | DeadLetter) -> None:
-        """Count a record that was let go; of a flood the log hears once a second and stage, with how many there were."""
+        """Count a record that was let go."""
         self.statistics.lost += 1
-        told, unsaid = self.told.get(failure.stage, (float("-inf"), 0))
+        self._say("record let go", failure.stage, 1, policy=repr(policy), error=str(failure.error))
+
+    def _note_late(self, vertex: Vertex, late: Batch) -> None:
+        """Count records that came too late; where nobody reads them, they are gone."""
+        self.statistics.late += len(late)
+        read = "late" in vertex.sides
+        seconds = round(max(one.by for one in late.values), 3)
+        self._say("records came too late", vertex.title, len(late), read_as_late=read, seconds_behind=seconds)
+
+    def _say(self, event: str, stage: str, records: int, **more: Any) -> None:
+        """Warn of what happened to records; of a flood the log hears once a second and stage, with how many there were since."""
+        told, unsaid = self.told.get(event + stage, (float("-inf"), 0))
         now = self.loop.time()
         if now - told < 1.0:
-            self.told[failure.stage] = told, unsaid + 1
+            self.told[event + stage] = told, unsaid + records
             return
-        self.told[failure.stage] = now, 0
-        logger().warning("record let go", policy=repr(policy), error=str(failure.error), others_since=unsaid)
+        self.told[event + stage] = now, 0
+        logger().warning(event, stage=stage, records=records + unsaid, **more)
 
     # Acquire: from `open` on the task is ours, and only then is what the broker has of it read.
 
@@ -241,16 +260,12 @@ class Task:
         if self.graph.complete:
             return True
         still = self.inputs.live or self.graph.posted or self.graph.waits_for_time
-        return not still and not self._foreign() and not self._waiting()
+        return not still and not self._foreign() and not any(vertex.node.backlog for vertex in self.graph.vertices)
 
     def _foreign(self) -> bool:
         """Whether foreign operators may still bring something: sources, and operators that have not ended after their inputs."""
         foreign = (vertex for vertex in self.graph.vertices if vertex.stream is None and not vertex.closed)
         return any(all(source.closed for source in vertex.inputs) for vertex in foreign)
-
-    def _waiting(self) -> bool:
-        """Whether an edge still has calls to make before its branch has ended."""
-        return any(isinstance(vertex.node, Awaiting) and vertex.node.waiting for vertex in self.graph.vertices)
 
     def _interval(self) -> float:
         """The commit interval, stretched so that commits take no more than a quarter of the time."""

@@ -100,7 +100,7 @@ class Vertex:
     @property
     def policy_asks_for_order(self) -> bool:
         """Whether records that fail here are to be found again in the source."""
-        return self.node.on_error is not None or bool(self.sides)
+        return self.node.on_error is not None or "errors" in self.sides
 
     def wire(self) -> None:
         """Bind the node, now that all edges are known."""
@@ -306,3 +306,13 @@ class Vertex:
     def made_room(self) -> None:
         """An edge that was full may have room."""
         self.graph.wake()
+
+    def room(self) -> int:
+        return self.graph.demand.room_below(self)
+
+    def aside(self, name: str, batch: Batch) -> None:
+        if name == "late":
+            self.graph.note_late(self, batch)
+        side = self.sides.get(name)
+        if side is not None:
+            side.emit(batch)

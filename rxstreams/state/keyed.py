@@ -19,7 +19,7 @@ Running totals, windows, sessions, joins, dedup and patterns are written against
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 __all__ = ["Context", "KeyedOperator"]
 
@@ -39,6 +39,11 @@ class Context(Protocol[Kept, Outntra]):
         """The watermark (ms): no record with a lesser event time is expected any more. Within ``on_timer`` at least its time."""
         ...
 
+    @property
+    def clock(self) -> int:
+        """Processing time: what the run's clock says (ms since the epoch). Results that depend on it are not repeatable."""
+        ...
+
     def emit(self, value: Outntra, time: int | None = None) -> None:
         """Send a result on, with the same key.
 
@@ -47,6 +52,10 @@ class Context(Protocol[Kept, Outntra]):
             time: Its event time (ms). None is the time of the record, or of the timer, that is being handled. Never before the
                 watermark: the executing operator holds the watermark back for results of timers that are still to fire.
         """
+        ...
+
+    def late(self, value: Any) -> None:
+        """Put a record that came too late on the side stream ``late``, with how far it was behind the watermark."""
         ...
 
     def set_timer(self, time: int) -> None:
@@ -61,6 +70,19 @@ class Context(Protocol[Kept, Outntra]):
         """Take a timer back. Nothing happens if there is none at ``time`` (ms)."""
         ...
 
+    def set_clock_timer(self, time: int) -> None:
+        """Have ``on_clock`` called once, as soon as the clock says ``time`` (ms), in processing time.
+
+        The operator needs a method ``on_clock(state, key, time, ctx)``, which is as ``on_timer``; what it emits has the timer's
+        time unless it says another. These timers are saved as well; one that came due while nothing ran fires at the restart.
+        They do not fire at the end of the input.
+        """
+        ...
+
+    def clear_clock_timer(self, time: int) -> None:
+        """Take such a timer back."""
+        ...
+
     def replace(self, state: Kept) -> None:
         """Keep ``state`` for the key instead of the object that was passed in; for states that are changed by replacing them.
 
@@ -69,7 +91,7 @@ class Context(Protocol[Kept, Outntra]):
         ...
 
     def forget(self) -> None:
-        """Free the key's state and its timers; the next record of the key begins with ``open()``.
+        """Free the key's state and its timers of both kinds; the next record of the key begins with ``open()``.
 
         An operator must forget a key as soon as nothing can depend on it any more, so that an idle key costs nothing. What
         ``replace`` or ``set_timer`` do after it in the same call counts again.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Hashable, Iterable, Iterator
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 __all__ = ["Change", "Spaces", "Touched"]
 
@@ -41,7 +41,10 @@ class Touched(dict[Hashable, Any]):
         self.base[key] = state
 
 
-class Spaces:
+State = TypeVar("State")
+
+
+class Spaces(Generic[State]):
     """The states of one operator: by space, an integer, then by key in the order in which the keys came.
 
     A record's space is looked for in ``touched``, which a commit empties, and then its key in what is found there. A space that
@@ -54,8 +57,8 @@ class Spaces:
     __slots__ = ("dropped", "saved", "states", "touched")
 
     def __init__(self) -> None:
-        self.states: dict[int, dict[Hashable, Any]] = {}
-        self.touched: dict[int, dict[Hashable, Any]] = {}
+        self.states: dict[int, dict[Hashable, State]] = {}
+        self.touched: dict[int, dict[Hashable, State]] = {}
         self.saved: dict[int, int] = {}
         self.dropped: list[int] = []
 
@@ -63,7 +66,7 @@ class Spaces:
         """How many states there are, in all spaces."""
         return sum(map(len, self.states.values()))
 
-    def open(self, space: int) -> dict[Hashable, Any]:
+    def open(self, space: int) -> dict[Hashable, State]:
         """Where to look for a key that is to change, and to put its state after: the space itself, or a ``Touched`` of it."""
         found = self.touched.get(space)
         if found is None:
@@ -73,7 +76,7 @@ class Spaces:
             found = self.touched[space] = whole if found is whole else Touched(whole)
         return found
 
-    def drop(self, space: int) -> dict[Hashable, Any]:
+    def drop(self, space: int) -> dict[Hashable, State]:
         """Free a space; return what was in it."""
         self.touched.pop(space, None)
         if self.saved.pop(space, None) is not None:
@@ -87,7 +90,8 @@ class Spaces:
 
     def take_changes(self) -> Iterator[Change]:
         """What changed since the last commit, which now follows."""
-        touched, self.touched = self.touched, {}
+        touched = dict(self.touched)
+        self.touched.clear()  # this very dict is known to those who look into it with each record
         for space, changed in touched.items():
             before, whole = self.saved.get(space), self.states[space]
             self.saved[space] = len(whole)
@@ -102,7 +106,7 @@ class Spaces:
             ordinals.extend(range(before, before + len(new)))
             yield Change(space, keys, [whole[key] for key in keys], ordinals)
 
-    def restore(self, space: int, entries: Iterable[tuple[int, Hashable, Any]]) -> None:
+    def restore(self, space: int, entries: Iterable[tuple[int, Hashable, State]]) -> None:
         """Give a space back what was saved of it: (ordinal, key, state), in any order."""
         ordered = sorted(entries, key=lambda entry: entry[0])
         self.states[space] = {key: state for _, key, state in ordered}

@@ -58,7 +58,7 @@ class Operation(msgspec.Struct, frozen=True):
     Attributes:
         kind: The operator's public name.
         make: Makes the node that does the work.
-        parameters: What to show of its arguments.
+        parameters: What to show of its arguments; those that begin with an underscore are not shown.
         name: Its identity for saved state, where the user gave one.
         defines: The parameters that define its state; saved state of other ones does not fit.
         stateful: Whether it remembers anything that a commit must save.
@@ -84,7 +84,8 @@ class Operation(msgspec.Struct, frozen=True):
     @property
     def title(self) -> str:
         """The operator with its telling arguments: ``take(5)``."""
-        shown = [f"{key}={_brief(value)}" for key, value in self.parameters.items() if value is not None]
+        told = ((key, value) for key, value in self.parameters.items() if value is not None and not key.startswith("_"))
+        shown = [f"{key}={_brief(value)}" for key, value in told]
         return f"{self.kind}({', '.join(shown)})"
 
 

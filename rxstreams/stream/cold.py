@@ -16,7 +16,7 @@ from reactivex.scheduler import CurrentThreadScheduler, TimeoutScheduler
 from rxstreams.batch import Batch
 from rxstreams.errors import Policy, Stop
 from rxstreams.stream.loops import Loop, single
-from rxstreams.stream.node import LOST, Moment, Node, Pace
+from rxstreams.stream.node import LOST, UNBOUNDED, Moment, Node, Pace
 from rxstreams.watermarks import END
 
 __all__ = ["Outlet", "connect"]
@@ -188,6 +188,12 @@ class ColdHost:
 
     def made_room(self) -> None:
         """An edge that was full may have room."""
+
+    def room(self) -> int:
+        return UNBOUNDED  # a subscription's edges slow their sources
+
+    def aside(self, name: str, batch: Batch) -> None:
+        """Side streams are a run's."""
 
     def open(self, inner: Observable[Any], node: Node, batch: Batch) -> None:
         """Merge an inner Observable in, as RxPY's ``merge_all`` does: the end waits for it, its error is ours."""

@@ -11,12 +11,12 @@ functions are bound to names of ours.
 from __future__ import annotations
 
 import keyword
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from operator import attrgetter, itemgetter
-from typing import Any
+from typing import Any, Protocol
 
-__all__ = ["Loop", "column_reader", "define", "indented", "single"]
+__all__ = ["Clock", "Follower", "Loop", "column_reader", "define", "indented", "single"]
 
 
 def define(name: str, code: str, names: dict[str, Any]) -> Any:
@@ -30,6 +30,47 @@ def indented(lines: Sequence[str], depth: int) -> str:
     return "\n".join("    " * depth + line for line in lines)
 
 
+class Follower(Protocol):
+    """An operator in a loop that has something to do when time comes to some point.
+
+    Attributes:
+        fused: Set when it is in a loop.
+    """
+
+    fused: bool
+
+    @property
+    def next_time(self) -> int:
+        """The watermark (ms) at which it has something to do next."""
+        ...
+
+    def reach(self, mark: int) -> None:
+        """The watermark has come to ``mark``."""
+        ...
+
+
+class Clock(Protocol):
+    """Event time in a loop, whose function then is one of (records, values, keys, stamps, high, due, limit) and returns ``high``.
+
+    Attributes:
+        stamped: Whether each record's time stands in ``stamps``.
+    """
+
+    stamped: bool
+
+    def mark(self, high: int) -> int:
+        """The watermark (ms) when the greatest time so far is ``high``."""
+        ...
+
+    def due(self) -> int:
+        """The greatest time at which the operator that closes the loop has something to do."""
+        ...
+
+    def lead(self, follower: Follower) -> None:
+        """Have the follower told when the watermark comes to its next time."""
+        ...
+
+
 class Loop:
     """One loop over records that operators join, each with statements on the record's ``value`` and ``key``.
 
@@ -41,10 +82,12 @@ class Loop:
         mapping: Whether ``value`` is a dict (None: not known).
         after: What to do after each push.
         names: What the code sees.
+        clock: Where the loop reads each record's ``time``: it also keeps ``high``, the greatest so far, and ``due``, the one at
+            which something has to be done.
     """
 
-    def __init__(self, *, mapping: bool | None) -> None:
-        self.mapping = mapping
+    def __init__(self, *, mapping: bool | None, clock: Clock | None = None) -> None:
+        self.mapping, self.clock = mapping, clock
         self.lines: list[str] = []
         self.before: list[str] = []
         self.behind: list[str] = []
@@ -74,20 +117,21 @@ class Loop:
             return f"{self.bind(lambda value: value[field] if isinstance(value, dict) else attrgetter(field)(value))}(value)"
         return f"{self.bind(field)}(value)"
 
-    def function(self) -> Callable[[Iterator[Any], list[Any], list[Any]], None]:
-        """The function of (records, values to append to, keys to append to)."""
+    def function(self) -> Callable[..., Any]:
+        """The function of (records, values to append to, keys to append to); with a clock it has more, see ``Clock``."""
         lines = list(self.lines)
         if not self.closed:
             lines.append("append(value)")
             lines += ["append_key(key)"] if self.keyed else []
         bound = "".join(f", {name}={name}" for name in self.names)  # as locals they are found quicker than as globals
         code = f"""
-def loop(records, values, keys{bound}):
+def loop(records, values, keys{"" if self.clock is None else ", stamps, high, due, limit"}{bound}):
     append, append_key = values.append, keys.append
 {indented(self.before, 1)}
-    for value in records:
+    for {"value, time in zip(records, stamps)" if self.clock is not None and self.clock.stamped else "value in records"}:
 {indented(lines, 2)}
 {indented(self.behind, 1)}
+    {"" if self.clock is None else "return high"}
 """
         return define("loop", code, self.names)  # type: ignore[no-any-return]  # it is what the code defines
 

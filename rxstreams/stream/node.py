@@ -108,6 +108,14 @@ class Host(Protocol):
         """Tell that an edge which was full may have room."""
         ...
 
+    def room(self) -> int:
+        """How many results there is room for below."""
+        ...
+
+    def aside(self, name: str, batch: Batch) -> None:
+        """Put records on a side stream, if somebody reads it; those that are late are counted."""
+        ...
+
     def origin(self) -> Any:
         """Where the records at hand came from; for ``post``."""
         ...
@@ -160,6 +168,8 @@ class Node:
     """For what a run cannot have: what to do instead."""
     fans_out: ClassVar[bool] = False
     """Whether one record may make several results."""
+    absorbs: ClassVar[bool] = False
+    """Whether its results wait in it until there is room for them below; the graph calls ``give_more`` then."""
     on_error: Policy | None = None
     """What happens to a record at which its user function raises; None is the run's policy."""
     error_type: type[RecordError] = OperatorError
@@ -250,6 +260,14 @@ class Node:
     def next_time(self) -> int:
         """The next time at which it has something to do (``has_timers``), if no record comes before; END where there is none."""
         return END
+
+    @property
+    def backlog(self) -> int:
+        """How many values wait in it, for a call or for room."""
+        return 0
+
+    def give_more(self) -> None:
+        """Emit what waits, as far as there is room below."""
 
     def cut(self) -> None:
         """Emit what was held back for the sake of the commit that comes now (views take the latest result per key)."""

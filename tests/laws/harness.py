@@ -287,6 +287,9 @@ class Drive:
         """What there is now, after a commit."""
         self.commit()
         states = {vertex.identity: dict(vertex.node.states) for vertex in self.graph.stateful}
+        for vertex in self.graph.stateful:
+            for space, held in (vertex.node.spaces.states if vertex.node.spaces is not None else {}).items():
+                states[f"{vertex.identity}[{space}]"] = dict(held)
         closed = sorted(vertex.title for vertex in self.graph.vertices if vertex.closed)
         return Outcome([list(one) for one in self.results], dict(self.outputs), states, closed, sorted(self.lost))
 

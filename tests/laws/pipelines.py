@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rxstreams import Stream, aggregates as agg, operators as ops
-from tests.vocabulary import combining, folding, mapping, taking, timing
+from tests.vocabulary import combining, folding, mapping, taking, timing, windows
 from tests.vocabulary.values import Make, number
 
 
@@ -175,6 +175,7 @@ GENERATORS: dict[str, Make] = {
     **mapping.GENERATORS,
     **taking.GENERATORS,
     **timing.GENERATORS,
+    **windows.GENERATORS,
 }
 """An operator without a generator fails a test."""
 
@@ -199,6 +200,7 @@ LIVELY = (
     "process",
     "reduce",
     "to_topic",
+    "windowed",
 )
 
 

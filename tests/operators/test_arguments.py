@@ -14,10 +14,10 @@ from reactivex.internal import ArgumentOutOfRangeException
 import rxstreams
 from rxstreams import Retry, Stream, aggregates as agg, operators as ops
 from rxstreams.errors import ConfigError
-from tests.vocabulary import combining, folding, mapping, taking, timing
+from tests.vocabulary import combining, folding, mapping, taking, timing, windows
 from tests.vocabulary.values import waiting, yielding
 
-FAMILIES = (combining, folding, mapping, taking, timing)
+FAMILIES = (combining, folding, mapping, taking, timing, windows)
 
 
 class AsyncCall:

@@ -23,9 +23,10 @@ from rxstreams.brokers.contract import Fetched
 from rxstreams.errors import RxStreamsError
 from rxstreams.pictures.marbles import Marbles, Outcome, pictures_of, read_picture, run_picture
 from tests.runtime.faulty import FaultyBroker
-from tests.vocabulary import combining, folding, mapping, taking, timing
+from tests.vocabulary import combining, folding, mapping, taking, timing, windows
 
-EPOCH = 1_700_000_000
+EPOCH = 200_000
+"""Milliseconds since the epoch when a picture begins, as in a subscription under TestScheduler."""
 SEEDS = 3
 NOT_IN_A_RUN = {
     "group_by": "a run refuses it: its groups are Observables that come as values",
@@ -41,6 +42,7 @@ def operators_for(expression: str, inputs: Any) -> Sequence[Callable[[Any], Any]
         **{name: getattr(rxs, name) for name in rxs.__all__},
         **{name: getattr(ops, name) for name in ops.__all__},
         "agg": agg,
+        "rxs": rxs,
         **inputs,
     }
     found: Sequence[Callable[[Any], Any]] = eval(f"({expression},)", names)
@@ -57,7 +59,7 @@ class Case(NamedTuple):
 def cases() -> Iterator[Case]:
     """Go through the pictures whose inputs do not fail: those of a run do not, their brokers do."""
     for name in ops.__all__:
-        further = [p for family in (combining, folding, mapping, taking, timing) for p in family.PICTURES.get(name, [])]
+        further = [p for family in (combining, folding, mapping, taking, timing, windows) for p in family.PICTURES.get(name, [])]
         for picture in (*map(cleandoc, pictures_of(getattr(ops, name).__doc__)), *further):
             refused = name in NOT_IN_A_RUN and (name != "merge" or "max_concurrent" in picture)
             fails = any(isinstance(what, OnError) for line in read_picture(picture).inputs.values() for _, what in line.events)

@@ -55,6 +55,7 @@ STATEFUL: dict[str, Callable[[], Any]] = {
     "to_list": ops.to_list,
     "with_latest_from": lambda: ops.with_latest_from(lines("b")),
     "zip": lambda: ops.zip(lines("b")),
+    "windowed": lambda: ops.windowed(rxstreams.session(9), n=agg.count(), total=agg.sum()),
 }
 
 

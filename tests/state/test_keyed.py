@@ -48,6 +48,17 @@ class Calls:
         """Clear it."""
         self.timers.clear("a", time)
 
+    clock = 0
+
+    def late(self, value: Any) -> None:
+        """Nothing is late here."""
+
+    def set_clock_timer(self, time: int) -> None:
+        """No clock."""
+
+    def clear_clock_timer(self, time: int) -> None:
+        """No clock."""
+
     def replace(self, state: Any) -> None:
         """Keep the state."""
         self.states["a"] = state
