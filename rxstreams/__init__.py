@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from rxstreams.brokers import Broker, Record, connect
     from rxstreams.feeds import from_async_iterable, from_iterable, from_topic
     from rxstreams.pictures import Picture, draw, table_of_operators
-    from rxstreams.runtime import Failure, Running, run, start
+    from rxstreams.runtime import Failure, Running, explain_time, run, start
     from rxstreams.state.keyed import Context, KeyedOperator
     from rxstreams.views import PublishedView, View, view
 
@@ -77,6 +77,7 @@ __all__ = [
     "connect",
     "counting",
     "draw",
+    "explain_time",
     "from_async_iterable",
     "from_iterable",
     "from_topic",
@@ -97,7 +98,7 @@ _LATER = {
     **dict.fromkeys(("from_async_iterable", "from_iterable", "from_topic"), "rxstreams.feeds"),
     **dict.fromkeys(("Context", "KeyedOperator"), "rxstreams.state.keyed"),
     **dict.fromkeys(("Picture", "draw", "table_of_operators"), "rxstreams.pictures"),
-    **dict.fromkeys(("Failure", "Running", "run", "start"), "rxstreams.runtime"),
+    **dict.fromkeys(("Failure", "Running", "explain_time", "run", "start"), "rxstreams.runtime"),
     **dict.fromkeys(("PublishedView", "View", "view"), "rxstreams.views"),
 }
 

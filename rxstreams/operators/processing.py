@@ -100,6 +100,10 @@ class Process(Alarmed):
         return builtins.min(self.timers.next, END)
 
     @property
+    def pending(self) -> int:
+        return len(self.timers)
+
+    @property
     def backlog(self) -> int:
         return int(self.high < self.target)
 

@@ -166,6 +166,9 @@ class Fused:
         if error is self.last.graph.fatal:
             raise error
         self.source.fused = None
-        self.source.push(chunk.cut(at, at + 1), numbered=True)
+        graph, record = self.last.graph, chunk.cut(at, at + 1)
+        assert graph.pushed is not None
+        graph.pushed = graph.pushed[0], record
+        self.source.push(record, numbered=True)
         # It failed in the loop and now it does not, so it depends on more than the record; it stops the run all the same.
         raise OperatorError(self.last.title, f"{type(error).__name__}: {error}, at offset {chunk.offsets[at]}", error) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
@@ -49,6 +50,8 @@ class Inputs:
         self.size = min(FIRST_BATCH, largest)
         self._ready: dict[Vertex, asyncio.Queue[Chunk | Exception | None]] = {v: asyncio.Queue(AHEAD) for v in self.live}
         self._part: dict[Vertex, tuple[Chunk, int]] = {}
+        self.fetched: Counter[tuple[Vertex, int]] = Counter()
+        """By source and partition, the records that were fetched, and are not pushed yet."""
         loop = asyncio.get_running_loop()
         self._asked: dict[Vertex, float] = {}
         self._at = {vertex: positions.get(vertex.identity, {}).get(0, 0) for vertex in self.live}
@@ -66,6 +69,7 @@ class Inputs:
                 async for chunk in chunks:
                     del self._asked[vertex]
                     self._at[vertex] = chunk.next_offset
+                    self.fetched[vertex, chunk.partition] += len(chunk.values)
                     await queue.put(chunk)
                     self.news()
                     self._asked[vertex] = now()
@@ -117,6 +121,7 @@ class Inputs:
                 self.live.remove(vertex)
                 return vertex, None
             self.live.append(self.live.pop(self.live.index(vertex)))
+            self.fetched[vertex, chunk.partition] -= min(room, len(chunk.values) - at)
             if len(chunk.values) - at > room:
                 self._part[vertex] = chunk, at + room
                 return vertex, chunk.cut(at, at + room)

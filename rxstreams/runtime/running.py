@@ -61,6 +61,7 @@ class Running:
         guarantee: What it promises, and the weakest link.
         statistics: What it has done so far.
         finished: Whether the input has ended, and the end is committed.
+        task: The attempt under way; a restart makes another.
     """
 
     def __init__(self, streams: Sequence[Stream[Any]], broker: Broker, settings: Settings) -> None:
@@ -75,7 +76,7 @@ class Running:
         self.views = {name: View(name) for name in (sink.view for _, sink in plan.ends(ViewSink))}
         plan.close()
         self._plan = " -> ".join(dict.fromkeys(vertex.title for vertex in plan.vertices))
-        self._task: Task | None = None
+        self.task: Task | None = None
         self._stopping = False
         self._acquired = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
@@ -105,8 +106,8 @@ class Running:
     async def stop(self) -> None:
         """Finish the epoch, commit it, and end; what cannot be committed within ten seconds is dropped."""
         self._stopping = True
-        if self._task is not None:
-            self._task.stop()
+        if self.task is not None:
+            self.task.stop()
         if self._worker is None or self._worker.done():
             return
         _, late = await asyncio.wait([self._worker], timeout=STOP_WITHIN)
@@ -143,7 +144,7 @@ class Running:
                 await asyncio.sleep(0.05 * 2**restarts)
 
     async def _attempt(self) -> None:
-        task = self._task = Task(self.streams, self.broker, self.settings, self.instance, self.views, self.statistics)
+        task = self.task = Task(self.streams, self.broker, self.settings, self.instance, self.views, self.statistics)
         try:
             await task.acquire()
             self._say_hello(task)

@@ -15,7 +15,7 @@ from rxstreams.errors import DeadLetter, GraphError, Policy, Retry, RxStreamsErr
 from rxstreams.runtime.failures import Failure, explain
 from rxstreams.stream import LOST, Moment, Node, Stream
 from rxstreams.stream.node import Pace
-from rxstreams.watermarks import END
+from rxstreams.watermarks import END, START
 
 if TYPE_CHECKING:
     from rxstreams.runtime.graph import Graph
@@ -84,6 +84,7 @@ class Vertex:
         self.forgiving = False
         self.emit: Callable[[Batch], None] = lambda b: None
         self.lost = 0
+        self.told = START
 
     # What the graph does with it.
 
@@ -220,6 +221,7 @@ class Vertex:
         raise GraphError(f"{self.title}: {type(error).__name__}: {error}") from error
 
     def forward(self, watermark: int) -> None:
+        self.told = watermark
         for target, port in self.edges:
             if not target.wants_marks:
                 continue

@@ -269,6 +269,11 @@ class Node:
     def give_more(self) -> None:
         """Emit what waits, as far as there is room below."""
 
+    @property
+    def pending(self) -> int:
+        """How many windows, timers or records wait for time to come."""
+        return 0
+
     def cut(self) -> None:
         """Emit what was held back for the sake of the commit that comes now (views take the latest result per key)."""
 

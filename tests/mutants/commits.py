@@ -148,8 +148,8 @@ MUTANTS = [
     mutant(
         "a restart drops memory",
         "runtime/running.py",
-        "task = self._task = Task(",
-        "task = self._task = self._task or Task(",
+        "task = self.task = Task(",
+        "task = self.task = self.task or Task(",
         DOUBT,
     ),
     mutant(

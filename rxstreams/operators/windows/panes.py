@@ -58,6 +58,10 @@ class Panes(Outbox):
     def next_time(self) -> int:
         return self.next_end
 
+    @property
+    def pending(self) -> int:
+        return len(self.spaces.states)
+
     # Records.
 
     def batch(self, b: Batch, port: int) -> None:

@@ -52,7 +52,7 @@ class Refined:
                 self.firing.fire(ctx, key, row, start, end, ON_TIME)
                 if lateness:
                     ctx.set_timer(end + lateness)
-            elif self.every and time < end and not (time - start) % self.every and row[self.firing.fresh]:
+            elif self.every and start < time < end and not (time - start) % self.every and row[self.firing.fresh]:
                 self.firing.fire(ctx, key, row, start, end, EARLY)
             if time == end + lateness:
                 del state[start]

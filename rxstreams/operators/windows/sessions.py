@@ -68,7 +68,7 @@ class Sessions:
                     ctx.set_timer(end + lateness)
             elif time < end:
                 ctx.set_timer(end)
-                if self.every and not time % self.every and row[self.firing.fresh]:
+                if self.every and start < time and not time % self.every and row[self.firing.fresh]:
                     self.firing.fire(ctx, key, row, start, end, EARLY)
             if time == end + lateness:
                 state.remove(one)

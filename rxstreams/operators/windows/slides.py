@@ -59,6 +59,10 @@ class Slides(Outbox):
         freed = min(self.spaces.states, default=END) + self.part + self.size - 1
         return min(self.times[0] + 1 if self.times else END, freed)
 
+    @property
+    def pending(self) -> int:
+        return sum(len(rows) for keys in self.waiting.values() for rows in keys.values())
+
     def batch(self, b: Batch, port: int) -> None:
         n = len(b)
         self.each(self.one, b, b.keys or [None] * n, b.times or [0] * n, b.marks or [START] * n, b.order or [0.0] * n)
