@@ -6,25 +6,19 @@ of one record, and again with others, and compares the outcomes.
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgspec
 
-from rxstreams.batch import Batch
 from rxstreams.brokers.contract import Broker, Record
 from rxstreams.errors import Policy, Stop
 from rxstreams.feeds.source import Chunk, Source, Stamping
-from rxstreams.runtime.checkpoints import Checkpoints, Position
 from rxstreams.runtime.failures import Failure
-from rxstreams.runtime.graph import Graph
-from rxstreams.runtime.topology import topology_of
-from rxstreams.runtime.vertices import Vertex
-from rxstreams.stream import Node, Operation, Stream, operator, source_stream
+from rxstreams.stream import Operation, Stream, source_stream
+from rxstreams.testing.driving import Driver
 from rxstreams.watermarks import bounded
 
 EPOCH = 1_700_000_000.0
@@ -80,22 +74,6 @@ def lines(name: str = "a", *, out_of_orderness: float = 2.0, on_error: Policy | 
     return source_stream(Operation("lines", make, {"name": name}, ends=feed, sides=("errors",)))
 
 
-class Collect(Node):
-    """Writes (value, time, key) of what comes into ``into``."""
-
-    def __init__(self, into: list[Any], *, timed: bool) -> None:
-        super().__init__()
-        self.into = into
-        self.needs_time = timed  # type: ignore[misc]  # of one node, here
-
-    def batch(self, b: Batch, port: int) -> None:
-        n = len(b)
-        self.into.extend(
-            zip(b.values, b.times if b.times and self.needs_time else [None] * n, b.keys or ["unkeyed"] * n, strict=True)
-        )
-        self.emit(b)
-
-
 @dataclass
 class Outcome:
     """All that a run leaves behind."""
@@ -112,42 +90,8 @@ class Outcome:
         return [[value for value, _, _ in one] for one in self.results]
 
 
-class Clock:
-    """Time that passes when told to, and the actions that wait for it."""
-
-    def __init__(self) -> None:
-        self.now = EPOCH
-        self.waiting: list[tuple[float, int, Callable[[], None]]] = []
-        self.numbers = itertools.count()
-
-    def later(self, seconds: float, action: Callable[[], None]) -> Any:
-        """As ``loop.call_later``."""
-        entry = (self.now + seconds, next(self.numbers), action)
-        heapq.heappush(self.waiting, entry)
-        return _Handle(self, entry)
-
-    def advance(self, seconds: float, after: Callable[[], None]) -> None:
-        """Let time pass; call ``after`` whenever something was due."""
-        until = self.now + seconds
-        while self.waiting and self.waiting[0][0] <= until:
-            self.now, _, action = heapq.heappop(self.waiting)
-            action()
-            after()
-        self.now = until
-
-
-class _Handle:
-    def __init__(self, clock: Clock, entry: Any) -> None:
-        self.clock, self.entry = clock, entry
-
-    def cancel(self) -> None:
-        if self.entry in self.clock.waiting:
-            self.clock.waiting.remove(self.entry)
-            heapq.heapify(self.clock.waiting)
-
-
-class Drive:
-    """One pipeline, its saved state, and the graph that is at work now.
+class Drive(Driver):
+    """A pipeline driven by a list of events.
 
     Args:
         streams: What to collect the results of.
@@ -156,56 +100,7 @@ class Drive:
     """
 
     def __init__(self, *streams: Stream[Any], timed: bool = True, policy: Policy = Stop()) -> None:
-        self.policy, self.clock = policy, Clock()
-        self.results: list[list[Any]] = []
-        self.streams = [self.collected(stream, timed=timed) for stream in streams]
-        self.table: dict[bytes, bytes] = {}
-        self.outputs: dict[str, list[Record]] = {}
-        self.lost: list[str] = []
-        self.committed: tuple[Any, ...] = ()
-        self.epoch = 0
-        self.puts = 0
-        self.remember()
-        self.begin()
-
-    def collected(self, stream: Stream[Any], *, timed: bool) -> Stream[Any]:
-        """The stream, its results written down; a view at the end is one already."""
-        if stream.operation.kind == "to_view":
-            return stream
-        self.results.append(into := [])
-        return operator(Operation("collect", lambda: Collect(into, timed=timed)))(stream)
-
-    def begin(self) -> None:
-        """A new graph, from what was committed."""
-        self.clock.waiting.clear()
-        self.graph = Graph(
-            self.streams,
-            policy=self.policy,
-            clock=lambda: self.clock.now,
-            timer=self.clock.later,
-            on_lost=lambda failure, policy: self.lost.append(str(failure.error)),
-        )
-        self.sources: dict[str, Vertex] = {vertex.identity: vertex for vertex in self.graph.sources}
-        nodes: list[Any] = [vertex.node for vertex in self.graph.stateful]
-        self.checkpoints = Checkpoints(nodes, table="state", key_groups=4)
-        position = self.checkpoints.restore(list(self.table.items()))
-        closed: list[str] = []
-        if position is not None:
-            closed = list(position.clock["closed"])
-            for name in self.sources:
-                self.source(name).times.restore({p: mark for source, _, p, mark in position.watermarks if source == name})
-        self.graph.start(closed)
-        for vertex in self.graph.sources:
-            if vertex.wants_time:
-                vertex.forward(self.source(vertex.identity).times.now)
-        self.graph.settle()
-        self.graph.run_posted()
-
-    def source(self, name: str) -> Source:
-        """A source's node."""
-        node = self.sources[name].node
-        assert isinstance(node, Source)
-        return node
+        super().__init__(*streams, timed=timed, policy=policy, start=EPOCH)
 
     # Events.
 
@@ -226,62 +121,25 @@ class Drive:
         first = events[0]
         if isinstance(first, Tick):
             self.clock.advance(first.seconds, self.graph.run_posted)
-        elif isinstance(first, End):
-            if first.source in self.sources and not self.sources[first.source].closed:
-                self.graph.finish_source(self.sources[first.source])
         elif first.source in self.sources:
-            self.push(first, [one for one in events if isinstance(one, Rec)], offset)
+            if isinstance(first, End):
+                self.finish(first.source)
+            else:
+                self.push_records(first, [one for one in events if isinstance(one, Rec)], offset)
         self.graph.run_posted()
 
-    def push(self, first: Rec, records: Sequence[Rec], offset: int) -> None:
+    def push_records(self, first: Rec, records: Sequence[Rec], offset: int) -> None:
         """Consecutive records of one partition."""
         raw = [one.value if isinstance(one.value, bytes) else msgspec.json.encode(one.value) for one in records]
         offsets = range(offset, offset + len(raw))
         times = [one.time for one in records]
         headers = [(("trace", str(at).encode()),) for at in offsets]
         chunk = Chunk(first.partition, raw, offsets, offset + len(raw), times, [b"k"] * len(raw), headers)
-        if not self.sources[first.source].closed:
-            self.graph.push(self.sources[first.source], chunk)
-
-    # Commits and crashes.
-
-    def remember(self) -> None:
-        """What is committed beside the state."""
-        self.committed = (
-            [len(one) for one in self.results],
-            {topic: list(records) for topic, records in self.outputs.items()},
-            list(self.lost),
-        )
-
-    def commit(self) -> None:
-        """Save the state, and make the results so far final."""
-        self.graph.cut()
-        for topic, records in self.graph.outputs.items():
-            self.outputs.setdefault(topic, []).extend(records)
-        self.graph.outputs = {}
-        self.epoch += 1
-        marks = [(name, "", p, mark) for name in self.sources for p, mark in self.source(name).times.saved().items()]
-        closed = [vertex.identity for vertex in self.graph.vertices if vertex.closed and vertex.identity]
-        position = Position(epoch=self.epoch, watermarks=marks, topology=topology_of(self.graph), clock={"closed": closed})
-        puts = self.checkpoints.cut(position)
-        self.puts += len(puts)
-        for put in puts:
-            if put.value is None:
-                self.table.pop(put.key, None)
-            else:
-                self.table[put.key] = put.value
-        self.checkpoints.promote()
-        self.remember()
+        self.push(first.source, chunk)
 
     def crash(self) -> None:
         """Forget what was not committed, and begin anew."""
-        self.graph.close()
-        lengths, self.outputs, self.lost = self.committed
-        self.outputs = {topic: list(records) for topic, records in self.outputs.items()}
-        self.lost = list(self.lost)
-        for one, length in zip(self.results, lengths, strict=True):
-            del one[length:]
-        self.begin()
+        self.roll_back()
 
     def outcome(self) -> Outcome:
         """What there is now, after a commit."""
