@@ -14,7 +14,7 @@
     runtime      the run: graph, task, epochs, checkpoints
     pictures     graphs and marble diagrams as text
     web          posts that become records
-    testing      the brokers' contract as tests
+    testing      event-time marbles, a pipeline driven by hand, virtual time, the brokers' contract as tests
 
 A room imports only rooms above it. Most rooms, and the families of operators, are imported when they are first used. Import
 operators as ``from rxstreams import operators as ops`` and aggregates as ``from rxstreams import aggregates as agg``.
@@ -28,18 +28,16 @@ from rxstreams.errors import (
     BrokerError,
     ConfigError,
     DeadLetter,
-    FencedError,
     Retry,
     RxStreamsError,
     Skip,
-    StateError,
     Stop,
-    TopologyError,
 )
 from rxstreams.stream import Operator, Stream
 from rxstreams.windows import Windowed, calendar, counting, hopping, session, sliding, tumbling
 
 if TYPE_CHECKING:
+    from rxstreams import testing
     from rxstreams.brokers import Broker, Record, connect
     from rxstreams.feeds import from_async_iterable, from_iterable, from_topic
     from rxstreams.pictures import Picture, draw, table_of_operators
@@ -56,7 +54,6 @@ __all__ = [
     "Context",
     "DeadLetter",
     "Failure",
-    "FencedError",
     "KeyedOperator",
     "Operator",
     "Picture",
@@ -66,10 +63,8 @@ __all__ = [
     "Running",
     "RxStreamsError",
     "Skip",
-    "StateError",
     "Stop",
     "Stream",
-    "TopologyError",
     "View",
     "Windowed",
     "aggregates",
@@ -88,6 +83,7 @@ __all__ = [
     "sliding",
     "start",
     "table_of_operators",
+    "testing",
     "tumbling",
     "view",
     "windows",
@@ -104,6 +100,8 @@ _LATER = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "testing":
+        return import_module("rxstreams.testing")
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(_LATER[name]), name)

@@ -58,7 +58,8 @@ def defined_names(module: ModuleType) -> set[str]:
 def visible_names(package: ModuleType) -> set[str]:
     """Return the public names that a package's namespace holds, except its own modules."""
     own = {found.name for found in pkgutil.iter_modules(package.__path__)}
-    return {name for name in vars(package) if not name.startswith("_") and name not in own | {"annotations"}}
+    names = filter(str.isidentifier, vars(package))  # others are what pytest puts there to rewrite asserts
+    return {name for name in names if not name.startswith("_") and name not in own | {"annotations"}}
 
 
 def test_names_are_sorted(module: ModuleType) -> None:

@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = ["errors", "failpoints", "batch", "watermarks", "windows", "stream", "aggregates", "state", "operators", "brokers", "feeds"]
 ROOMS += ["views", "runtime", "history", "pictures", "web", "notebook", "cli", "testing"]
 PUBLIC = {"rxstreams", "rxstreams.operators", "rxstreams.aggregates", "rxstreams.web", "rxstreams.testing"}
+PUBLIC |= {"rxstreams.errors", "rxstreams.watermarks", "rxstreams.windows"}
 
 Import = tuple[str, str | None]
 """A module, and the name taken from it; None where the module itself is imported."""

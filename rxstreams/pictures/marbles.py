@@ -24,7 +24,19 @@ from reactivex.notification import Notification, OnError, OnNext
 from reactivex.observable.marbles import parse
 from reactivex.testing import TestScheduler
 
-__all__ = ["Event", "Marbles", "Outcome", "pictures_of", "read_picture", "run_picture"]
+__all__ = [
+    "Event",
+    "Line",
+    "Marbles",
+    "Outcome",
+    "Parts",
+    "pictures_of",
+    "read_legend",
+    "read_parts",
+    "read_picture",
+    "read_value",
+    "run_picture",
+]
 
 Event = tuple[float, Notification[Any]]
 """What happens at a time, in characters since the subscription."""
@@ -32,7 +44,7 @@ Event = tuple[float, Notification[Any]]
 OperatorsFor = Callable[[str, Mapping[str, Observable[Any]]], Sequence[Callable[[Observable[Any]], Observable[Any]]]]
 """The operators that an expression stands for, given the picture's inputs by name."""
 
-_LINE = re.compile(r"(\w+) +([-|#(][^ ]*)(?:  +(.*))?$")
+_LINE = re.compile(r"(\w+(?:\[\d+\])?) +([-|#(][^ ]*)(?:  +(.*))?$")
 _OPERATOR = re.compile(r"\[ (.+) \](?:  +.*)?$")
 _SCALE = re.compile(r"one character = (\w+) (millisecond|second|minute|hour|day)s?\b")
 _VALUE = re.compile(r"(\w+) ?= ?(.+?)(?=,? +\w+ ?= ?|$)")
@@ -117,14 +129,45 @@ def read_picture(picture: str) -> Marbles:
     Raises:
         ValueError: If the text is no such picture.
     """
-    lines = [line.strip() for line in picture.splitlines() if line.strip()]
-    at = next((i for i, line in enumerate(lines) if _OPERATOR.match(line)), 0)
-    rows = [_LINE.match(line) for line in lines]
-    bracket = _OPERATOR.match(lines[at]) if lines else None
-    if bracket is None or not at or at != len(lines) - 2 or not all(row for i, row in enumerate(rows) if i != at):
+    parts = read_parts(picture)
+    if not parts.above or parts.operator is None or len(parts.below) != 1:
         raise ValueError(f"expected lines of marbles, an operator as in [ map(f) ], and a line with the result, got:\n{picture}")
-    drawn = [(row[1], Line(row[2], _legend(row[3] or ""))) for row in rows if row]
-    return Marbles(dict(drawn[:-1]), bracket[1], drawn[-1][1], _unit(picture))
+    values = {name: Line(row.drawn, read_legend(row.legend, read_value)) for name, row in {**parts.above, **parts.below}.items()}
+    (result,) = parts.below
+    return Marbles({name: values[name] for name in parts.above}, parts.operator, values[result], parts.unit)
+
+
+class Row(NamedTuple):
+    """A line of marbles, and what stands beside it."""
+
+    drawn: str
+    legend: str
+
+
+class Parts(NamedTuple):
+    """A picture's lines by name, above and below the operator (all above without one), and the seconds of a character."""
+
+    above: Mapping[str, Row]
+    operator: str | None
+    below: Mapping[str, Row]
+    unit: float
+
+
+def read_parts(picture: str) -> Parts:
+    """A picture's lines.
+
+    Raises:
+        ValueError: If one is neither a line of marbles nor an operator in brackets.
+    """
+    lines = [line.strip() for line in picture.splitlines() if line.strip()]
+    rows = [_LINE.match(line) for line in lines]
+    brackets = [_OPERATOR.match(line) for line in lines]
+    at = next((i for i, bracket in enumerate(brackets) if bracket), len(lines))
+    if not lines or not all(row or i == at for i, row in enumerate(rows)):
+        raise ValueError(f"expected lines of marbles, an operator as in [ map(f) ], and lines with the results, got:\n{picture}")
+    drawn = [[(row[1], Row(row[2], row[3] or "")) for row in part if row] for part in (rows[:at], rows[at:])]
+    bracket = brackets[at] if at < len(lines) else None
+    return Parts(dict(drawn[0]), bracket[1] if bracket else None, dict(drawn[1]), _unit(picture))
 
 
 def _unit(picture: str) -> float:
@@ -134,19 +177,20 @@ def _unit(picture: str) -> float:
     return (int(scale[1]) if scale[1].isdigit() else _WORDS[scale[1]]) * _UNITS[scale[2]]
 
 
-def _legend(text: str) -> dict[str | float, Any]:
-    """The values that the end of a line names: Python literals, or rows."""
-    text = _SCALE.sub("", text)
+def read_legend(text: str, read: Callable[[str], Any]) -> dict[str | float, Any]:
+    """What the end of a line names, each read by ``read``."""
+    text = _SCALE.sub("", text).strip()
     depth = 0
     masked = ""  # what stands in brackets, where commas and = do not count
     for character in text:
         depth -= character in ")]}"
         masked += "_" if depth else character
         depth += character in "([{"
-    return {found[1]: _literal(text[found.start(2) : found.end(2)]) for found in _VALUE.finditer(masked)}
+    return {found[1]: read(text[found.start(2) : found.end(2)]) for found in _VALUE.finditer(masked)}
 
 
-def _literal(text: str) -> Any:
+def read_value(text: str) -> Any:
+    """A Python literal, or a row of which some fields are shown, such as ``(n=1, total=1)``."""
     if not re.match(r"\(\w+ ?=", text):
         return ast.literal_eval(text)
     call = ast.parse(f"row{text}", mode="eval").body

@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -78,9 +79,10 @@ class Handle:
 class Collect(Node):
     """Writes down what comes: (value, event time, key), and when by the clock."""
 
-    def __init__(self, driver: Driver, into: list[Any], moments: list[float], *, timed: bool) -> None:
+    def __init__(self, driver: Driver, index: int, *, timed: bool) -> None:
         super().__init__()
-        self.driver, self.into, self.moments = driver, into, moments
+        self.driver, self.index = driver, index
+        self.into, self.moments = driver.results[index], driver.moments[index]
         self.needs_time = timed  # type: ignore[misc]  # of one node, here
 
     def batch(self, b: Batch, port: int) -> None:
@@ -90,6 +92,11 @@ class Collect(Node):
         self.into.extend(zip(b.values, times, b.keys or ["unkeyed"] * n, strict=True))
         self.moments.extend([self.driver.clock.now] * n)
         self.emit(b)
+
+    def end(self, port: int, at: float | None = None) -> None:
+        """Write down when it ended."""
+        self.driver.ends[self.index] = self.driver.clock.now
+        self.finish(at)
 
 
 class Driver:
@@ -105,6 +112,7 @@ class Driver:
     Attributes:
         results: For each of the streams (views left out), what came out: (value, event time, internal key).
         moments: For each of these, when it came by the clock.
+        ends: For each of the streams, when it ended; None where it has not.
         outputs: Records that were committed to topics.
         lost: What was let go, as messages.
         table: The saved state, as the rows of a broker's table.
@@ -121,6 +129,7 @@ class Driver:
         self.policy, self.key_groups, self.clock = policy, key_groups, Clock(start)
         self.results: list[list[Any]] = []
         self.moments: list[list[float]] = []
+        self.ends: list[float | None] = []
         self.watched: list[Stream[Any]] = []
         self.streams = [self._collected(stream, timed=timed) for stream in streams]
         self.table: dict[bytes, bytes] = {}
@@ -135,11 +144,12 @@ class Driver:
         """The stream, its results written down; a view at the end is one already."""
         if stream.operation.kind == "to_view":
             return stream
-        into, moments = [], []  # type: ignore[var-annotated]  # as the attributes say
-        self.results.append(into)
-        self.moments.append(moments)
+        index = len(self.results)
+        self.results.append([])
+        self.moments.append([])
+        self.ends.append(None)
         self.watched.append(stream)
-        return operator(Operation("collect", lambda: Collect(self, into, moments, timed=timed)))(stream)
+        return operator(Operation("collect", lambda: Collect(self, index, timed=timed)))(stream)
 
     def begin(self) -> None:
         """Make a new graph, and restore what was committed."""
@@ -239,12 +249,13 @@ class Drive(Driver):
         views: What was committed to views: the latest value by key, by view.
     """
 
-    def __init__(self, *streams: Stream[Any], policy: Policy = Stop(), start: float = 0.0) -> None:
+    def __init__(self, *streams: Stream[Any], policy: Policy = Stop(), start: float | None = None) -> None:
+        self._clock_follows = start is None
         self._since: list[Callable[[], None]] = []
         self._offsets: dict[tuple[str, int], int] = {}
         self._taken: dict[int, int] = {}
         self._committed_offsets: dict[tuple[str, int], int] = {}
-        super().__init__(*streams, policy=policy, start=start)
+        super().__init__(*streams, policy=policy, start=start or 0.0)
 
     # What goes in.
 
@@ -278,9 +289,20 @@ class Drive(Driver):
         raw = value
         if self.source(identity).decode is not None and not isinstance(value, bytes):
             raw = msgspec.json.encode(value)
+        if self._clock_follows:
+            self._let_clock_come_to(identity, raw, stamp)
         offset = self._offsets.get((identity, partition), 0)
         self._offsets[identity, partition] = offset + 1
         self.push(identity, Chunk(partition, [raw], [offset], offset + 1, [stamp], [None], [()]))
+
+    def _let_clock_come_to(self, identity: str, raw: Any, stamp: int) -> None:
+        """A record is not handled before the time that it has; one whose time cannot be read fails soon enough."""
+        source = self.source(identity)
+        with suppress(Exception):
+            if source.read_time is not None:
+                stamp = source.read_time(raw if source.decode is None else source.decode(raw))
+            if stamp > self.clock.now * 1000:
+                self.advance(stamp / 1000 - self.clock.now)
 
     def watermark(self, time: Moment, *, source: Stream[Any] | str | None = None) -> None:
         """Move a source's watermark by hand; it never goes back.
@@ -401,7 +423,7 @@ class Drive(Driver):
         raise ConfigError(f"{stream!r} is not driven; pass it to drive(…)")
 
 
-def drive(*streams: Stream[Any], on_error: Policy = Stop(), start: Moment = 0.0) -> Drive:
+def drive(*streams: Stream[Any], on_error: Policy = Stop(), start: Moment | None = None) -> Drive:
     """Drive a pipeline by hand, as a run would: feed it records, move its watermark and the clock, commit, crash, look.
 
         counts = rxs.from_topic("orders", Order, timestamp="at").pipe(
@@ -414,12 +436,13 @@ def drive(*streams: Stream[Any], on_error: Policy = Stop(), start: Moment = 0.0)
         drive.crash()                         # what was fed since the last commit is fed again
         assert drive.values(counts.late) == []
 
-    Nothing sleeps, and there is no event loop: time passes by ``advance`` only. Each value goes through on its own.
+    Nothing sleeps, and there is no event loop. Each value goes through on its own.
 
     Args:
         streams: What is looked at: results, side streams, sinks.
         on_error: What happens to failing records where an operator does not say.
-        start: Where the clock begins.
+        start: Where the clock begins; it passes by ``advance`` only then. None begins at 1970, and the clock goes on by itself
+            so far that no record comes before the time that it has.
 
     Raises:
         ConfigError: If there is nothing to drive.
@@ -427,4 +450,4 @@ def drive(*streams: Stream[Any], on_error: Policy = Stop(), start: Moment = 0.0)
     """
     if not streams:
         raise ConfigError("drive: expected at least one stream")
-    return Drive(*streams, policy=on_error, start=to_millis(start) / 1000)
+    return Drive(*streams, policy=on_error, start=None if start is None else to_millis(start) / 1000)

@@ -149,7 +149,7 @@ async def test_saved_state_that_does_not_fit_stops_the_start(before: Build, afte
     await put(broker, range(10))
     await ran(broker, before(numbers()))
     saved, offsets = (await broker.read_table("app.state")).rows, await broker.committed("app")
-    with pytest.raises(rxs.TopologyError, match="start under another app name") as caught:
+    with pytest.raises(rxs.errors.TopologyError, match="start under another app name") as caught:
         await ran(broker, after(numbers()))
     assert [text for text in says if text not in str(caught.value)] == []
     assert ((await broker.read_table("app.state")).rows, await broker.committed("app")) == (saved, offsets)
@@ -593,7 +593,7 @@ async def test_state_that_outgrows_its_limit_stops_the_run_before_its_commit() -
     assert [(log["state_limit"], log["most_in"]) for log in told] == [(12_000, "'seen' with 1,000 entries")]
     await put(broker, range(1000, 9000))
     with pytest.raises(
-        rxs.StateError, match=r"'app': saved state has grown to [\d,]+ bytes, and state_limit is 12,000.*'seen' with"
+        rxs.errors.StateError, match=r"'app': saved state has grown to [\d,]+ bytes, and state_limit is 12,000.*'seen' with"
     ):
         await ran(broker, keys, state_limit=12_000)
     assert (await broker.committed("app"), len(await got(broker))) == ({("in", 0): 1000}, 1000)

@@ -111,7 +111,7 @@ async def test_a_broker_that_keeps_refusing_ends_the_run() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [StorageFullError("full"), StorageDamagedError("damaged"), rxs.FencedError("app", "0", "me", "you")]
+    "error", [StorageFullError("full"), StorageDamagedError("damaged"), rxs.errors.FencedError("app", "0", "me", "you")]
 )
 async def test_what_a_restart_cannot_mend_ends_the_run_at_once(error: Exception) -> None:
     """A full or damaged storage and a newer instance are not tried again."""
@@ -168,7 +168,7 @@ async def test_a_newer_instance_in_the_same_process_fences_the_older() -> None:
     """Two runs of one app: the older one's next commit fails and names the newer one; results are there once."""
     broker = MemoryBroker()
     await put(broker, range(10))
-    with pytest.raises(rxs.FencedError, match="The newer goes on") as caught:
+    with pytest.raises(rxs.errors.FencedError, match="The newer goes on") as caught:
         async with rxs.start(*pipeline(bounded=False), app="app", broker=broker, commit_interval=0.001) as older:
             await until(lambda: older.statistics.epochs > 0)
             async with rxs.start(*pipeline(bounded=False), app="app", broker=broker, commit_interval=0.001) as newer:
