@@ -61,8 +61,9 @@ async def run(records: int) -> None:
                 held.append(resident())
     assert sum(row.n for row in running.view("totals").values()) == records + 1
     assert sum(await broker.end_offsets("in")) == sum(await broker.end_offsets("out")) == records + 1
+    await broker.retain()  # while records come, how far deletion is behind them is a matter of luck
     kept = [end - start for end, start in zip(await broker.end_offsets("in"), await broker.start_offsets("in"))]
-    assert max(kept) <= 4 * SHARE, "what was read is deleted; how far a commit is behind the appends is a matter of luck"
+    assert max(kept) <= SHARE, "what was read is deleted"
     print("resident MB:", [round(bytes_ / 1e6) for bytes_ in held])
     half = len(held) // 2  # until then batches, buffers and the allocator grow to their size
     # 50 bytes a record of the second half; the five million of `make soak` notice less than five.
