@@ -49,7 +49,7 @@ async def analytics(broker: str) -> dict[str, Any]:
 
 def main(*, sample: Sample = False, file: Input = None, broker: BrokerUrl = SHOP) -> None:
     """Count the shop's orders until Ctrl-C, and print the count with each."""
-    with orders_from(EXAMPLE, sample=sample, file=file, broker=broker) as (orders, home):
+    with orders_from(EXAMPLE, Order, sample=sample, file=file, broker=broker) as (orders, home):
         show(line(asyncio.run(analytics(home))["totalOrders"]))
         rows = build(orders).pipe(ops.to_view("analytics", publish=True))
         rxs.run(rows.pipe(ops.map(lambda row: line(row.totalOrders)), ops.to_callable(show)), app=APP, broker=home)

@@ -10,10 +10,14 @@ import cyclopts
 import msgspec
 from msgspec import Meta
 
-__all__ = ["Amount", "Analytics", "BrokerUrl", "Id", "NewOrder", "NewPayment", "Order", "Payment", "Time", "complete"]
+import rxstreams as rxs
+
+__all__ = ["Amount", "Analytics", "BrokerUrl", "Id", "Minute", "NewOrder", "NewPayment", "Order", "Payment", "Time", "complete"]
 
 SHOP = "sqlite:///shop.db"
 """Where the shop keeps its topics unless it is told otherwise."""
+SERVED_MINUTES = 10
+"""How many minutes ``GET /analytics`` looks back."""
 
 BrokerUrl = Annotated[str, cyclopts.Parameter(env_var="RXSTREAMS_BROKER", help="the broker's URL")]
 Id = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -77,6 +81,12 @@ def _hex(key: str | None) -> str:
     return uuid4().hex if key is None else uuid5(NAMESPACE_URL, f"rxstreams:shop:{key}").hex
 
 
+class Minute(rxs.Windowed, frozen=True):
+    """A row of the view ``orders-per-minute``."""
+
+    orders: int
+
+
 class Analytics(msgspec.Struct, rename="camel", kw_only=True):
     """What ``GET /analytics`` serves: all orders and payments so far, as of a commit of the analytics app."""
 
@@ -85,5 +95,7 @@ class Analytics(msgspec.Struct, rename="camel", kw_only=True):
     avg_order_value: float = 0
     success_rate: float | None = None
     """Payments that have not failed, in percent of all; None before the first payment."""
+    orders_per_minute: list[int] = []
+    """Orders by the minute of their timestamp: of the last ten minutes those from the first to the last with an order."""
     as_of: int = 0
     """Grows with every commit that changed something."""

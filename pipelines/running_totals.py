@@ -43,7 +43,7 @@ def line(row: Any) -> str:
 
 def main(*, sample: Sample = False, file: Input = None, broker: BrokerUrl = SHOP) -> None:
     """Keep the running totals of the shop's orders until Ctrl-C, and print them with each."""
-    with orders_from(EXAMPLE, sample=sample, file=file, broker=broker) as (orders, home):
+    with orders_from(EXAMPLE, Order, sample=sample, file=file, broker=broker) as (orders, home):
         rows = build(orders).pipe(ops.to_view("totals", publish=True))
         rxs.run(rows.pipe(ops.map(line), ops.to_callable(show)), app="running-totals", broker=home)
 

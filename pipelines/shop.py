@@ -11,14 +11,15 @@ beside it:
     $ curl -s localhost:8000/api/payments -d '{"orderId": "order-1", "paymentId": "pay-1"}'
     {"orderId":"order-1","paymentId":"pay-1","status":"success","userId":"guest","timestamp":"2026-01-16T10:00:01Z"}
     $ curl -s localhost:8000/analytics
-    {"totalOrders":1,"totalRevenue":100,"avgOrderValue":100.0,"successRate":100.0,"asOf":2}
+    {"totalOrders":1,"totalRevenue":100,"avgOrderValue":100.0,"successRate":100.0,"ordersPerMinute":[1],"asOf":2}
 """
 
 from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
 
 import rxstreams as rxs
-from pipelines.records import SHOP, Analytics, BrokerUrl, NewOrder, NewPayment, complete
+from pipelines.records import SERVED_MINUTES, SHOP, Analytics, BrokerUrl, Minute, NewOrder, NewPayment, complete
 from rxstreams.web import Intake
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def create_app(broker: Broker) -> FastAPI:
     """The shop's routes on a broker, which the application starts and stops."""
     orders = Intake("orders", NewOrder, key=lambda order: order.id, complete=complete)
     payments = Intake("payments", NewPayment, key=lambda payment: payment.order_id, complete=complete)
-    view = rxs.view(APP, "analytics", Analytics, broker=broker)
+    totals = rxs.view(APP, "analytics", Analytics, broker=broker)
+    minutes = rxs.view(APP, "orders-per-minute", Minute, broker=broker)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -59,9 +61,10 @@ def create_app(broker: Broker) -> FastAPI:
 
     @app.get("/analytics", response_model=None)
     async def analytics() -> Response:
-        """The totals, as of the analytics pipeline's last commit."""
-        row = await view.get(None) or Analytics()
-        return _json(msgspec.structs.replace(row, as_of=view.as_of))
+        """The totals and the last minutes, as of the analytics pipeline's last commit."""
+        row = await totals.get(None) or Analytics()
+        counts = per_minute([minute for _, minute in await minutes.items()], time.time())
+        return _json(msgspec.structs.replace(row, orders_per_minute=counts, as_of=totals.as_of))
 
     @app.get("/healthz", response_model=None)
     async def healthz() -> Response:
@@ -72,6 +75,13 @@ def create_app(broker: Broker) -> FastAPI:
     app.post("/api/orders", status_code=202, name="orders", openapi_extra=_body({"amount": 100}))(orders.post)
     app.post("/api/payments", status_code=202, name="payments", openapi_extra=_body({"orderId": "order-1"}))(payments.post)
     return app
+
+
+def per_minute(minutes: Iterable[Minute], now: float) -> list[int]:
+    """How many orders each of the last minutes has, from the first that has any to the last."""
+    begun = (now - SERVED_MINUTES * 60) * 1000, now * 1000
+    orders = {minute.start // 60_000: minute.orders for minute in minutes if begun[0] < minute.start <= begun[1]}
+    return [orders.get(minute, 0) for minute in range(min(orders), max(orders) + 1)] if orders else []
 
 
 class Direct(APIRoute):

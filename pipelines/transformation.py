@@ -47,7 +47,7 @@ def line(total: float) -> str:
 
 def main(*, sample: Sample = False, file: Input = None, broker: BrokerUrl = SHOP) -> None:
     """Add up the shop's high-value orders in VND until Ctrl-C, and print the total with each."""
-    with orders_from(EXAMPLE, sample=sample, file=file, broker=broker) as (orders, home):
+    with orders_from(EXAMPLE, Order, sample=sample, file=file, broker=broker) as (orders, home):
         totals = build(orders)
         if sample or file:
             totals = totals.pipe(ops.reduce(lambda _, total: total, 0))

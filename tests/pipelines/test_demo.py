@@ -6,11 +6,15 @@ import re
 import signal
 import subprocess
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
 import pytest
 
+import rxstreams as rxs
+from pipelines.records import NewOrder, complete
+from rxstreams import operators as ops
 from tests.pipelines.conftest import Modules
 
 SUMMARY = re.compile(r"(\d+) orders acknowledged, all of them in the (\d+) served")
@@ -113,8 +117,33 @@ def test_served_totals_equal_acknowledged_posts_when_processes_are_killed(module
         assert time.monotonic() < deadline, (served, till.posted)
         time.sleep(0.02)
     assert (served["totalOrders"], served["totalRevenue"]) == (till.posted, till.posted)
+    assert sum(served["ordersPerMinute"]) == till.posted
     for process in running.values():
         process.terminate()
         process.communicate(timeout=20)
         assert process.returncode == 0
     till.client.close()
+
+
+def follow(process: subprocess.Popen[str], count: int) -> list[str]:
+    """The next lines that a process prints; what bounds the wait is the test's timeout."""
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(count)]
+    assert all(lines), process.communicate()
+    return lines
+
+
+def test_the_last_window_closes_when_no_more_orders_come(modules: Modules) -> None:
+    """After orders have stopped, time goes on with the clock, and the live windows are printed without a further record."""
+    seconds = ("--size", "1", "--every", "1", "--out-of-orderness", "0.2", "--idle-after", "1")
+    process = modules.start("windowing", *seconds)
+    # A little ahead of the clock, so that it is not past them already where a slow machine takes its time to append them.
+    made = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=3)
+    orders = [complete(NewOrder(amount=amount, timestamp=made)) for amount in (100, 200, 150)]
+    broker = f"sqlite:///{modules.folder / 'shop.db'}"
+    rxs.run(rxs.from_iterable(orders).pipe(ops.to_topic("orders")), app="till", broker=broker)
+    window = f"[{made:%H:%M:%S}-{made + timedelta(seconds=1):%H:%M:%S}Z]: 3 orders, $450\n"
+    assert sorted(follow(process, 2)) == [f"Hopping {window}", f"Window {window}"]
+    process.terminate()
+    assert modules.end(process) == ""
+    assert process.returncode == 0

@@ -2,13 +2,16 @@
 
 import asyncio
 import inspect
+import json
+import re
 import time
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 
 import rxstreams as rxs
-from pipelines import analytics, counting, demo, running_totals, shop, transformation
+from pipelines import analytics, counting, demo, event_time, running_totals, shop, transformation, windowing
 from pipelines.records import NewOrder, complete
 from rxstreams import operators as ops
 from tests.pipelines.conftest import ROOT, Modules
@@ -26,13 +29,52 @@ Running Total: 600, Avg: 300
 Running Total: 800, Avg: 267
 """
 TRANSFORMATION = "Total high-value orders (VND): 84,000,000\n"
-MISSION = {"counting": COUNTING, "running_totals": RUNNING_TOTALS, "transformation": TRANSFORMATION}
+WINDOWING = """\
+Window [0-60s]: 30 orders, $3000
+Window [60-120s]: 30 orders, $3000
+Hopping [-50-10s]: 5 orders, $500
+Hopping [-40-20s]: 10 orders, $1000
+Hopping [-30-30s]: 15 orders, $1500
+Hopping [-20-40s]: 20 orders, $2000
+Hopping [-10-50s]: 25 orders, $2500
+Hopping [0-60s]: 30 orders, $3000
+Hopping [10-70s]: 30 orders, $3000
+Hopping [20-80s]: 30 orders, $3000
+Hopping [30-90s]: 30 orders, $3000
+Hopping [40-100s]: 30 orders, $3000
+Hopping [50-110s]: 30 orders, $3000
+Hopping [60-120s]: 30 orders, $3000
+Hopping [70-130s]: 25 orders, $2500
+Hopping [80-140s]: 20 orders, $2000
+Hopping [90-150s]: 15 orders, $1500
+Hopping [100-160s]: 10 orders, $1000
+Hopping [110-170s]: 5 orders, $500
+"""
+EVENT_TIME = """\
+order-1: event time 2026-01-16T10:00:00Z, processing time 2026-01-16T10:00:05Z, Lag: 5000ms
+order-2: event time 2026-01-16T09:59:00Z, processing time 2026-01-16T10:00:10Z, Lag: 70000ms
+order-3: event time 2026-01-16T10:02:00Z, processing time 2026-01-16T10:02:01Z, Lag: 1000ms
+Window [09:59:00-10:00:00Z]: 1 order, $200
+Window [10:00:00-10:01:00Z]: 1 order, $100
+order-4: event time 2026-01-16T09:59:30Z, processing time 2026-01-16T10:02:02Z, Lag: 152000ms
+Late: order-4, 90 s behind the watermark
+Window [10:02:00-10:03:00Z]: 1 order, $300
+"""
+MISSION = {
+    "counting": COUNTING,
+    "running_totals": RUNNING_TOTALS,
+    "transformation": TRANSFORMATION,
+    "windowing": WINDOWING,
+    "event_time": EVENT_TIME,
+}
 
 
 @pytest.mark.parametrize("module", MISSION)
 def test_sample_prints_the_lines_of_the_mission(modules: Modules, module: str) -> None:
-    """``--sample`` prints the mission's lines, nothing else, and leaves no file behind."""
-    assert modules.run(module, "--sample") == (0, MISSION[module], "")
+    """``--sample`` prints the mission's lines, and leaves no file behind; the log has nothing, but for the order that is late."""
+    status, output, log = modules.run(module, "--sample")
+    assert (status, output) == (0, MISSION[module])
+    assert [("came too late" in line) for line in log.splitlines()] == [True] * (module == "event_time")
     assert list(modules.folder.iterdir()) == []
 
 
@@ -49,6 +91,73 @@ def test_input_replaces_the_example(modules: Modules, module: str) -> None:
     order = '{"id": "o1", "userId": "u1", "amount": 1500, "timestamp": "2026-01-16T10:00:00Z"}'
     (modules.folder / "orders.ndjson").write_text(f'{{"amount": 150.5}}\n\n{order}\n')
     assert modules.run(module, "--input", "orders.ndjson") == (0, OTHER[module], "")
+
+
+def posted(*orders: dict[str, Any]) -> str:
+    """A file's orders, one a line."""
+    return "".join(json.dumps(order) + "\n" for order in orders)
+
+
+def test_windows_count_the_seconds_from_the_first_minute_of_the_input(modules: Modules) -> None:
+    """An order every 5 s for 3 minutes makes 12 in each; wherever in the file and the day they begin, and whatever they cost."""
+    start = datetime(2026, 3, 31, 23, 58, tzinfo=UTC)
+    orders = [{"amount": 10.5, "timestamp": (start + timedelta(seconds=at)).isoformat()} for at in range(0, 180, 5)]
+    orders[0], orders[1] = orders[1], orders[0]
+    (modules.folder / "orders.ndjson").write_text(posted(*orders, {"amount": 1, "timestamp": "2026-04-30T00:00:30+02:00"}))
+    status, output, log = modules.run("windowing", "--input", "orders.ndjson", "--every", "60")
+    assert (status, log) == (0, "")
+    minutes = [f"[{at}-{at + 60}s]: 12 orders, $126\n" for at in (0, 60, 120)] + ["[2498520-2498580s]: 1 order, $1\n"]
+    assert output == "".join(f"{kind} {minute}" for kind in ("Window", "Hopping") for minute in minutes)
+
+
+def test_windows_may_be_of_another_length(modules: Modules) -> None:
+    """``--size`` and ``--every`` are theirs, in seconds; lengths that make no windows are refused."""
+    orders = [{"amount": 100, "timestamp": f"2026-01-16T10:00:00.{tenth}Z"} for tenth in (0, 2, 6)]
+    (modules.folder / "orders.ndjson").write_text(posted(*orders))
+    status, output, log = modules.run("windowing", "--input", "orders.ndjson", "--size", "0.5", "--every", "0.25")
+    assert (status, log) == (0, "")
+    assert output.splitlines() == [
+        "Window [0-0.5s]: 2 orders, $200",
+        "Window [0.5-1s]: 1 order, $100",
+        "Hopping [-0.25-0.25s]: 2 orders, $200",
+        "Hopping [0-0.5s]: 2 orders, $200",
+        "Hopping [0.25-0.75s]: 1 order, $100",
+        "Hopping [0.5-1s]: 1 order, $100",
+    ]
+    status, output, log = modules.run("windowing", "--sample", "--size", "10", "--every", "20")
+    assert (status, output) == (1, "")
+    assert "hopping(every): expected at most the size, 10 s" in log
+
+
+def test_event_time_of_other_orders_gives_other_lines(modules: Modules) -> None:
+    """The watermark is a minute behind the newest order; an order that comes behind it counts as long as its minute is open."""
+    times = ["10:00:30", "09:59:40", "10:01:10", "10:00:59", "10:02:30", "10:00:00"]
+    orders = [
+        {"id": f"o{n}", "amount": 10**n, "timestamp": f"2026-01-16T{time}Z", "handledAt": f"2026-01-16T12:03:0{n}.5+02:00"}
+        for n, time in enumerate(times)
+    ]
+    (modules.folder / "orders.ndjson").write_text(posted(*orders))
+    status, output, _ = modules.run("event_time", "--input", "orders.ndjson")
+    assert status == 0
+    lines = output.splitlines()
+    assert [line for line in lines if "Lag" not in line] == [
+        "Window [09:59:00-10:00:00Z]: 1 order, $10",
+        "Window [10:00:00-10:01:00Z]: 2 orders, $1001",
+        "Late: o5, 90 s behind the watermark",
+        "Window [10:01:00-10:02:00Z]: 1 order, $100",
+        "Window [10:02:00-10:03:00Z]: 1 order, $10000",
+    ]
+    assert lines[0] == "o0: event time 2026-01-16T10:00:30Z, processing time 2026-01-16T10:03:00Z, Lag: 150500ms"
+
+
+def test_an_order_without_another_time_is_handled_as_it_is_read(modules: Modules) -> None:
+    """Then the lag is by the clock."""
+    made = datetime.now(UTC) - timedelta(seconds=7)
+    (modules.folder / "orders.ndjson").write_text(posted({"id": "o1", "amount": 1, "timestamp": made.isoformat()}))
+    output = modules.run("event_time", "--input", "orders.ndjson")[1]
+    found = re.search(r"^o1: .* Lag: (\d+)ms$", output, re.MULTILINE)
+    assert found
+    assert 7000 <= int(found[1]) < 60_000
 
 
 def test_a_bad_line_of_input_is_reported_and_leaves_the_others_alone(modules: Modules) -> None:
@@ -95,6 +204,18 @@ def test_build_is_a_stream_that_can_be_subscribed() -> None:
     assert of(transformation.build, 1000, 1001, 2000) == [24_024_000, 72_024_000]
 
 
+def test_windows_of_build_go_by_the_time_of_its_stream() -> None:
+    """Which minute an order is in is for the stream to say that build() is given; live, a window's line has the clock."""
+    made = [datetime(2026, 1, 16, 17, minute, 59, tzinfo=timezone(timedelta(hours=7))) for minute in (0, 0, 1)]
+    orders = [complete(NewOrder(amount=amount, timestamp=time)) for amount, time in zip((100, 0.25, 200), made, strict=True)]
+    minutes: list[Any] = []
+    windowing.build(rxs.from_iterable(orders, timestamp="timestamp"))[0].subscribe(minutes.append)
+    assert [windowing.by_clock("Window", minute) for minute in minutes] == [
+        "Window [10:00:00-10:01:00Z]: 2 orders, $100.25",
+        "Window [10:01:00-10:02:00Z]: 1 order, $200",
+    ]
+
+
 async def append(url: str, *amounts: float) -> None:
     """Put orders into the shop's topic."""
     posts = rxs.from_iterable([complete(NewOrder(amount=amount)) for amount in amounts])
@@ -135,5 +256,6 @@ async def test_counting_follows_the_topic_and_goes_on_after_a_restart(modules: M
 
 def test_the_shop_is_where_the_demos_look() -> None:
     """Shop, analytics and demos use one file unless they are told otherwise."""
-    mains = [module.main for module in (analytics, demo, shop, counting, running_totals, transformation)]
+    modules = (analytics, demo, shop, counting, event_time, running_totals, transformation, windowing)
+    mains = [module.main for module in modules]
     assert {inspect.signature(main).parameters["broker"].default for main in mains} == {"sqlite:///shop.db"}

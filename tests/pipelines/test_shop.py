@@ -4,15 +4,19 @@ import asyncio
 import inspect
 import time
 from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import msgspec
 import pytest
 
 import rxstreams as rxs
 from pipelines import analytics, shop
-from pipelines.records import Order, Payment
+from pipelines.records import Minute, NewOrder, Order, Payment, complete
+from rxstreams import operators as ops
+from rxstreams.brokers import Broker
 from rxstreams.brokers.contract import Record
 from rxstreams.brokers.memory import MemoryBroker
 from rxstreams.brokers.sqlite import SqliteBroker
@@ -187,26 +191,99 @@ async def test_posts_that_come_together_share_commits(serve: Serve, tmp_path: Pa
         assert sorted(order["id"] for order in await values(broker, "orders")) == sorted(ids)
 
 
+async def analysed(client: httpx2.AsyncClient, broker: Broker) -> Any:
+    """What the shop serves when the analytics pipeline has taken in everything."""
+    streams = analytics.build(rxs.from_topic("orders", Order), rxs.from_topic("payments", Payment))
+    async with rxs.start(*streams, app="analytics", broker=broker):
+        deadline = time.monotonic() + 20
+        while (await client.get("/healthz")).json()["analyticsLag"]:
+            assert time.monotonic() < deadline
+        return (await client.get("/analytics")).json()
+
+
 @pytest.mark.asyncio
 async def test_analytics_serves_zeros_and_then_the_totals(serve: Serve) -> None:
     """Before the first order there are zeros; afterwards the totals as of the analytics app's last commit."""
     broker = MemoryBroker()
     async with serve(broker) as client:
-        nothing = {"totalOrders": 0, "totalRevenue": 0, "avgOrderValue": 0, "successRate": None, "asOf": 0}
+        nothing = {"totalOrders": 0, "totalRevenue": 0, "avgOrderValue": 0, "successRate": None, "ordersPerMinute": [], "asOf": 0}
         assert (await client.get("/analytics")).json() == nothing
         for amount in (100, 200, 150):
             await client.post("/api/orders", json={"amount": amount})
         for status in ("success", "failed", "success", "success"):
             await client.post("/api/payments", json={"orderId": "order-1", "status": status})
         assert (await client.get("/healthz")).json() == {"status": "ok", "analyticsLag": 7}
-        streams = analytics.build(rxs.from_topic("orders", Order), rxs.from_topic("payments", Payment))
-        async with rxs.start(*streams, app="analytics", broker=broker):
-            deadline = time.monotonic() + 20
-            while (await client.get("/healthz")).json()["analyticsLag"]:
-                assert time.monotonic() < deadline
-            served = (await client.get("/analytics")).json()
+        served = await analysed(client, broker)
         assert served.pop("asOf") > 0
+        assert sum(served.pop("ordersPerMinute")) == 3  # in one minute, or in two if one has just begun
         assert served == {"totalOrders": 3, "totalRevenue": 450, "avgOrderValue": 150.0, "successRate": 75.0}
+
+
+@pytest.mark.asyncio
+async def test_orders_per_minute_go_by_the_orders_own_time(serve: Serve) -> None:
+    """Each order counts in the minute of its timestamp, also when it is late; a minute without orders between two is 0, and one
+    that began more than ten minutes ago is left out.
+    """
+    broker, now = MemoryBroker(), datetime.now(UTC)
+    async with serve(broker) as client:
+        for minutes_ago in (1, 3, 1, 5, 30, 3, 1):
+            made = now - timedelta(minutes=minutes_ago)
+            await client.post("/api/orders", json={"amount": 1, "timestamp": made.isoformat()})
+        served = await analysed(client, broker)
+    assert (served["totalOrders"], served["ordersPerMinute"]) == (7, [1, 0, 2, 0, 3])
+
+
+@pytest.mark.asyncio
+async def test_an_order_whose_clock_is_ahead_does_not_close_the_minutes_of_others(serve: Serve) -> None:
+    """It counts as of now, and so do the orders after it."""
+    broker = MemoryBroker()
+    async with serve(broker) as client:
+        await client.post("/api/orders", json={"amount": 1, "timestamp": "2199-01-16T10:00:00Z"})
+        await client.post("/api/orders", json={"amount": 1})
+        served = await analysed(client, broker)
+    assert (served["totalOrders"], sum(served["ordersPerMinute"])) == (2, 2)
+
+
+async def minutes_of(*times: datetime) -> dict[int, tuple[float, int]]:
+    """The rows of the view of minutes, after an order at each of these times, and before the last minutes close."""
+    broker, orders = MemoryBroker(), [complete(NewOrder(amount=1, timestamp=made)) for made in times]
+    async with rxs.start(rxs.from_iterable(orders).pipe(ops.to_topic("orders")), app="till", broker=broker) as till:
+        await till.wait()
+    so_far = rxs.from_topic("orders", Order, until="end", finish=False)
+    async with rxs.start(*analytics.build(so_far, rxs.from_iterable([])), app="analytics", broker=broker) as running:
+        await running.wait()
+    async with rxs.view("analytics", "orders-per-minute", Minute, broker=broker) as view:
+        return {slot: (minute.start / 1000, minute.orders) for slot, minute in await view.items()}
+
+
+@pytest.mark.asyncio
+async def test_the_view_of_minutes_has_a_row_for_each_minute_of_an_hour_at_most() -> None:
+    """After hours of orders it has those of the last hour."""
+    times = [datetime(2026, 1, 16, 10, 5, tzinfo=UTC) + timedelta(minutes=minute) for minute in range(150)]
+    assert await minutes_of(*times) == {made.minute: (made.timestamp(), 1) for made in times[-60:]}
+
+
+@pytest.mark.asyncio
+async def test_a_minute_that_closes_after_a_pause_does_not_replace_the_one_an_hour_later() -> None:
+    """The next order closes it; the row that they share is the new minute's, and a still older order changes nothing."""
+    first = datetime(2026, 1, 16, 10, 5, tzinfo=UTC)
+    later = first + timedelta(hours=1)
+    assert await minutes_of(first, first, later, first) == {5: (later.timestamp(), 1)}
+
+
+def test_per_minute_serves_what_began_within_the_last_ten_minutes() -> None:
+    """From the first minute with an order to the last, with zeros between; nothing older, and nothing that is yet to come."""
+
+    def of(orders: dict[int, int], now: float) -> list[int]:
+        pane = rxs.windows.Pane()
+        return shop.per_minute([Minute(None, at * 60_000, at * 60_000 + 60_000, pane, n) for at, n in orders.items()], now)
+
+    assert of({}, 0.0) == []
+    assert of({103: 5, 100: 2, 101: 3}, 103 * 60) == [2, 3, 0, 5]
+    assert of({100: 2, 103: 5}, 110 * 60 - 0.001) == [2, 0, 0, 5]
+    assert of({100: 2, 103: 5}, 110 * 60) == [5]
+    assert of({100: 2, 103: 5}, 113 * 60) == []
+    assert of({100: 2, 103: 5, 10**6: 7}, 103 * 60) == [2, 0, 0, 5]
 
 
 @pytest.mark.asyncio
