@@ -76,7 +76,8 @@ class Windowed(msgspec.Struct, frozen=True, gc=False):
     """One result of a window: its key and bounds, which pane it is, and a field per aggregate.
 
     On a topic it is a JSON object with these fields, ``start`` and ``end`` in milliseconds since the epoch. To read it back,
-    declare the aggregates: ``class PerMinute(rxstreams.Windowed): orders: int``, and ``from_topic("per-minute", PerMinute)``.
+    declare the aggregates, as in ``class PerMinute(rxstreams.Windowed, frozen=True): orders: int``, and read
+    ``from_topic("per-minute", PerMinute)``.
 
     Attributes:
         key: The user's key; None where the stream is not keyed.

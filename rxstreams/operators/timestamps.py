@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from reactivex import Observable
 
@@ -21,15 +21,35 @@ __all__ = ["event_time"]
 A = TypeVar("A", bound=Any)
 
 
+@overload
 def event_time(
-    timestamp: str | Callable[[A], Any],
+    timestamp: str,
+    *,
+    out_of_orderness: float | timedelta = ...,
+    watermarks: Generator | None = ...,
+    advance_when_idle: bool = ...,
+    on_error: Policy | None = ...,
+    name: str | None = ...,
+) -> Callable[[Observable[A]], Stream[A]]: ...
+@overload
+def event_time(
+    timestamp: Callable[[A], Any],
+    *,
+    out_of_orderness: float | timedelta = ...,
+    watermarks: Generator | None = ...,
+    advance_when_idle: bool = ...,
+    on_error: Policy | None = ...,
+    name: str | None = ...,
+) -> Callable[[Observable[A]], Stream[A]]: ...
+def event_time(
+    timestamp: str | Callable[[Any], Any],
     *,
     out_of_orderness: float | timedelta = 0.0,
     watermarks: Generator | None = None,
     advance_when_idle: bool = True,
     on_error: Policy | None = None,
     name: str | None = None,
-) -> Callable[[Observable[A]], Stream[A]]:
+) -> Callable[[Observable[Any]], Stream[Any]]:
     """Take each record's event time from its value, and begin a watermark of its own.
 
         orders   -1--2--3-|

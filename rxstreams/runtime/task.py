@@ -137,11 +137,13 @@ class Task:
         self._say("record let go", failure.stage, 1, policy=repr(policy), error=str(failure.error))
 
     def _note_late(self, vertex: Vertex, late: Batch) -> None:
-        """Count records that came too late; where nobody reads them, they are gone."""
+        """Count records that came too late; where nobody reads them, say so, because they are gone."""
         self.statistics.late += len(late)
-        read = "late" in vertex.sides
-        seconds = round(max(one.by for one in late.values), 3)
-        self._say("records came too late", vertex.title, len(late), read_as_late=read, seconds_behind=seconds)
+        if "late" not in vertex.sides:
+            seconds = round(max(one.by for one in late.values), 3)
+            self._say(
+                "records came too late, and nobody reads the stream `late`", vertex.title, len(late), seconds_behind=seconds
+            )
 
     def _say(self, event: str, stage: str, records: int, **more: Any) -> None:
         """Warn of what happened to records; of a flood the log hears once a second and stage, with how many there were since."""
