@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
+from typing import Any
 
 from rxstreams.batch import Batch
 from rxstreams.operators.alarms import Alarmed
@@ -14,11 +16,27 @@ from rxstreams.watermarks import START
 __all__ = ["Outbox"]
 
 
+class Waiting:
+    """The results that wait, by number, as a commit saves them."""
+
+    codec = TAGGED
+    spaces = None
+
+    def __init__(self, node: Any) -> None:
+        self.node = node
+        self.states: dict[int, tuple[Any, ...]] = {}
+        self.dirty: set[int] = set()
+
+    @property
+    def identity(self) -> str:
+        """What they are saved under."""
+        return f"{self.node.identity}/waiting"
+
+
 class Outbox(Alarmed):
     """A node that gives its results out as far as there is room below; the rest waits, saved, and it asks for no records.
 
-    The watermark, and the end, wait for the last of them. ``states`` has what waits, by number; an operator of this kind keeps
-    its own memory in ``spaces``, and under keys of ``states`` that are no integers.
+    The watermark, and the end, wait for the last of them.
     """
 
     codec = TAGGED
@@ -27,14 +45,17 @@ class Outbox(Alarmed):
     def __init__(self) -> None:
         super().__init__()
         self.kept: deque[tuple[int, Kept]] = deque()
+        self.store = Waiting(self)
         self.number = 0
         self.reached = START
         self.ended = False
 
     def start(self) -> None:
-        numbers = sorted(number for number in self.states if isinstance(number, int))
-        self.kept.extend((number, Kept(*self.states[number])) for number in numbers)
-        self.number = numbers[-1] + 1 if numbers else 0
+        self.kept.extend((number, Kept(*self.store.states[number])) for number in sorted(self.store.states))
+        self.number = self.kept[-1][0] + 1 if self.kept else 0
+
+    def stores(self) -> Sequence[Any]:
+        return (self, self.store)
 
     @property
     def backlog(self) -> int:
@@ -52,8 +73,8 @@ class Outbox(Alarmed):
         for i in range(room, len(b)):
             one = keep(self, b, i)
             self.kept.append((self.number, one))
-            self.states[self.number] = tuple(one)
-            self.dirty.add(self.number)
+            self.store.states[self.number] = tuple(one)
+            self.store.dirty.add(self.number)
             self.number += 1
         if room > 0:
             self.emit(b.cut(0, room))
@@ -64,8 +85,8 @@ class Outbox(Alarmed):
         if room > 0:
             parts = [self.kept.popleft() for _ in range(room)]
             for number, _ in parts:
-                del self.states[number]
-                self.dirty.add(number)
+                del self.store.states[number]
+                self.store.dirty.add(number)
             self.emit(release(self, [one for _, one in parts]))
         if not self.kept:
             self.tell(self.reached)

@@ -163,6 +163,7 @@ class Graph:
         self.fan_ins = [vertex for vertex in self.vertices if vertex.fan_in]
         self.sources = [vertex for vertex in self.vertices if isinstance(vertex.node, Source)]
         self.stateful = [v for v in self.vertices if v.stream is not None and v.stream.operation.stateful]
+        self.stores: list[Any] = [store for vertex in self.stateful for store in vertex.node.stores()]
         self.givers = [vertex for vertex in self.vertices if type(vertex.node).give_more is not Node.give_more]
         self.leaves = [vertex for vertex in self.vertices if not vertex.edges]
         self.passing = PassingTime(self)

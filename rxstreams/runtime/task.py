@@ -14,7 +14,7 @@ from rxstreams.errors import DeadLetter, Policy, Skip, StateTooLargeError, Stop
 from rxstreams.failpoints import failpoint
 from rxstreams.feeds.source import Chunk, Source
 from rxstreams.operators.sinks import TopicSink, ToView, ViewSink
-from rxstreams.runtime.checkpoints import Checkpoints, Position
+from rxstreams.runtime.checkpoints import Checkpoints, Position, Stateful
 from rxstreams.runtime.failures import Failure
 from rxstreams.runtime.graph import Graph
 from rxstreams.runtime.inputs import Inputs
@@ -109,11 +109,7 @@ class Task:
         )
         self.graph.woken = self._wake
         self.table = f"{settings.app}.state"
-        self.checkpoints = Checkpoints(
-            [vertex.node for vertex in self.graph.stateful],  # type: ignore[misc]  # stateful nodes have a codec and an identity
-            table=self.table,
-            key_groups=settings.key_groups,
-        )
+        self.checkpoints = Checkpoints(self.graph.stores, table=self.table, key_groups=settings.key_groups)
         self.positions: dict[str, dict[int, int]] = {}
         self.told: dict[str, tuple[float, int]] = {}
         self.moved_at: dict[tuple[Vertex, int], float] = {}
@@ -310,7 +306,7 @@ class Task:
             timer.cancel()
 
     def _has_news(self) -> bool:
-        return self.moved or bool(self.graph.outputs) or any(map(_changed, self.graph.stateful))
+        return self.moved or bool(self.graph.outputs) or any(map(_changed, self.graph.stores))
 
     async def _end(self) -> None:
         self.graph.run_posted()
@@ -409,9 +405,9 @@ class Task:
 
 def entries(vertex: Vertex) -> int:
     """How many state entries a vertex has."""
-    return len(vertex.node.states) + len(vertex.node.spaces or ())
+    return sum(len(store.states) + len(store.spaces or ()) for store in vertex.node.stores())
 
 
-def _changed(vertex: Vertex) -> bool:
-    spaces = vertex.node.spaces
-    return bool(vertex.node.dirty) or (spaces is not None and bool(spaces.touched or spaces.dropped))
+def _changed(store: Stateful) -> bool:
+    spaces = store.spaces
+    return bool(store.dirty) or (spaces is not None and bool(spaces.touched or spaces.dropped))

@@ -256,6 +256,10 @@ class Node:
         """What a source above must heed in a subscription; ``beyond`` is what it must heed for the sake of those below."""
         return beyond
 
+    def stores(self) -> Sequence[Any]:
+        """What a commit saves: the node, and further memory of its own kind that stands apart."""
+        return (self,)
+
     @property
     def next_time(self) -> int:
         """The next time at which it has something to do (``has_timers``), if no record comes before; END where there is none."""

@@ -162,8 +162,7 @@ class Driver:
             on_lost=lambda failure, policy: self.lost.append(str(failure.error)),
         )
         self.sources: dict[str, Vertex] = {vertex.identity: vertex for vertex in self.graph.sources}
-        nodes: list[Any] = [vertex.node for vertex in self.graph.stateful]
-        self.checkpoints = Checkpoints(nodes, table="state", key_groups=self.key_groups)
+        self.checkpoints = Checkpoints(self.graph.stores, table="state", key_groups=self.key_groups)
         position = self.checkpoints.restore(list(self.table.items()))
         closed: list[str] = []
         if position is not None:

@@ -17,9 +17,9 @@ from rxstreams.operators.processing import Process
 from rxstreams.operators.windows.counts import Counts
 from rxstreams.operators.windows.firing import Firing
 from rxstreams.operators.windows.panes import Panes
-from rxstreams.operators.windows.refined import Refined
+from rxstreams.operators.windows.refined import RefinedSessions, RefinedWindows
 from rxstreams.operators.windows.rows import Rows
-from rxstreams.operators.windows.sessions import Sessions
+from rxstreams.operators.windows.sessions import HEAD, Sessions
 from rxstreams.operators.windows.slides import Slides
 from rxstreams.stream import Node, Operation, Stream, operator
 from rxstreams.windows import RESERVED, Calendar, Counting, Emit, Grid, Session, Sliding, Windowed, Windows, on_close
@@ -135,9 +135,10 @@ def _node(over: Windows, rows: Rows, firing: Firing | None, on_error: Policy | N
     if isinstance(over, Counting):
         return Process(Counts(over, rows, firing.emit if firing else on_close), on_error, trusted=True)
     if isinstance(over, Session):
-        firing = firing or Firing(rows, on_close, 0, "accumulating")
-        return Process(Sessions(over, firing), on_error, trusted=True, behind=firing.lateness)
+        if firing is None:
+            return Sessions(over, Rows(rows.aggregates, head=HEAD), on_error)
+        return Process(RefinedSessions(over, firing), on_error, trusted=True, behind=firing.lateness)
     assert isinstance(over, Grid | Calendar)
     if firing is None:
         return Panes(over, rows, on_error)
-    return Process(Refined(over, firing), on_error, trusted=True, behind=firing.lateness)
+    return Process(RefinedWindows(over, firing), on_error, trusted=True, behind=firing.lateness)

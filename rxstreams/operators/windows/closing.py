@@ -1,4 +1,4 @@
-"""What gives results when windows close, and only then: one loop for its records, made to measure, alone or in a source's loop."""
+"""What gives results when windows close, and only then: one loop for its records, alone or as a part of a source's loop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rxstreams.stream.loops import Loop, define, indented
 from rxstreams.watermarks import END, START, Late
 from rxstreams.windows import Pane
 
-__all__ = ["ON_TIME", "Closing", "Code"]
+__all__ = ["ON_TIME", "Closing", "Code", "add"]
 
 ON_TIME = Pane()
 
@@ -125,7 +125,7 @@ def step(records, due):
 
     def put_behind(self, value: Any, key: Hashable, time: int, mark: int, order: float) -> None:
         """A record comes too late for all its windows."""
-        _add(self.late, [Late(value, (mark - time) / 1000)], [key], time, order, mark)
+        add(self.late, [Late(value, (mark - time) / 1000)], [key], time, order, mark)
 
     # Results.
 
@@ -133,7 +133,7 @@ def step(records, due):
         """Results of windows that end at ``end``, for the watermark has come to ``mark``; to be passed on by ``give_closed``."""
         moment = None if self.fused else self.host.moment(end, mark)
         order, before = (0.0, START) if moment is None else (moment.order, moment.before)
-        _add(self.out, results, keys, end - 1, order, before)
+        add(self.out, results, keys, end - 1, order, before)
 
     def made(self, rows: dict[Hashable, Row], start: int, end: int) -> list[Any]:
         """The results of a window's rows; one that cannot be made meets the policy, and is left out of both."""
@@ -146,9 +146,12 @@ def step(records, due):
                     results += self.rows.results({key: row}, start, end, ON_TIME)
                 except Exception as error:
                     del rows[key]
-                    about = Batch(((original(key), start, end),), (end - 1,), (key,), (0.0,), (START,))
-                    self.host.failed(error, about, 0, None)
+                    self.not_made(error, key, start, end)
             return results
+
+    def not_made(self, error: Exception, key: Hashable, start: int, end: int) -> None:
+        """The policy decides about a result that cannot be made."""
+        self.host.failed(error, Batch(((original(key), start, end),), (end - 1,), (key,), (0.0,), (START,)), 0, None)
 
     def give_closed(self) -> None:
         """Pass on what has closed, and what came too late."""
@@ -187,7 +190,7 @@ def step(records, due):
         self.stop()
 
 
-def _add(b: Batch, values: Sequence[Any], keys: Iterable[Hashable], time: int, order: float, mark: int) -> None:
+def add(b: Batch, values: Sequence[Any], keys: Iterable[Hashable], time: int, order: float, mark: int) -> None:
     """Add records that have one time and place."""
     n = len(values)
     for column, more in (

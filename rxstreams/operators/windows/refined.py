@@ -1,4 +1,4 @@
-"""Windows that stand still and are refined: with early results, or kept for late records."""
+"""Windows and sessions that are refined: with early results, or kept for late records. Keyed operators."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Any
 
 from rxstreams.operators.windows.firing import Firing
 from rxstreams.operators.windows.rows import Row
-from rxstreams.windows import EARLY, ON_TIME, Calendar, Grid
+from rxstreams.windows import EARLY, ON_TIME, Calendar, Grid, Session
 
-__all__ = ["Refined"]
+__all__ = ["RefinedSessions", "RefinedWindows"]
 
 
-class Refined:
-    """A keyed operator; a key's state is the row of each of its windows, by their start."""
+class RefinedWindows:
+    """Windows that stand still; a key's state is the row of each of its windows, by their start."""
 
     def __init__(self, over: Grid | Calendar, firing: Firing) -> None:
         self.over, self.firing = over, firing
@@ -56,5 +56,72 @@ class Refined:
                 self.firing.fire(ctx, key, row, start, end, EARLY)
             if time == end + lateness:
                 del state[start]
+        if not state:
+            ctx.forget()
+
+
+Span = list[Any]
+"""[start, end, row]"""
+
+
+class RefinedSessions:
+    """Sessions; a key's state is those that are kept, in no order: they never overlap.
+
+    Each session has a timer at its end or before: one that comes too early finds that the session goes on, and is set again. So
+    a record of a session that is there sets no timer.
+    """
+
+    def __init__(self, over: Session, firing: Firing) -> None:
+        self.over, self.firing = over, firing
+        self.every = firing.emit.n if firing.emit.kind == "every" else 0
+
+    def open(self) -> list[Span]:
+        """No session is open."""
+        return []
+
+    def process(self, state: list[Span], key: Any, value: Any, time: int, ctx: Any) -> None:
+        """Put a record into the session that it makes of all those that it touches; it is late if that is kept no longer."""
+        mark, lateness = ctx.watermark, self.firing.lateness
+        start, end = self.over.span(time)
+        touched = sorted((one for one in state if one[0] < end and start < one[1]), key=lambda one: one[0])
+        for one in touched:
+            start, end = min(start, one[0]), max(end, one[1])
+        if end + lateness <= mark:
+            ctx.late(value)
+            if not state:
+                ctx.forget()
+            return
+        row = touched[0][2] if touched else self.firing.new()
+        self.firing.take(row, value)
+        for one in touched[1:]:
+            self.firing.absorb(row, one[2])
+            state.remove(one)
+        if touched:
+            touched[0][:2] = start, end
+        else:
+            state.append([start, end, row])
+        if end <= mark:
+            ctx.set_timer(end + lateness)
+        elif not touched:
+            ctx.set_timer(end)
+        if self.every and row[self.firing.fresh] == 1:
+            ctx.set_timer(min(end, self.firing.next_tick(mark, time - time % self.every)))
+        self.firing.after_record(ctx, key, row, start, end)
+
+    def on_timer(self, state: list[Span], key: Any, time: int, ctx: Any) -> None:
+        """A session ends, or is kept no longer, or goes on, or an early result is due."""
+        lateness = self.firing.lateness
+        for one in sorted(state, key=lambda one: one[1]):
+            start, end, row = one
+            if time == end:
+                self.firing.fire(ctx, key, row, start, end, ON_TIME)
+                if lateness:
+                    ctx.set_timer(end + lateness)
+            elif time < end:
+                ctx.set_timer(end)
+                if self.every and start < time and not time % self.every and row[self.firing.fresh]:
+                    self.firing.fire(ctx, key, row, start, end, EARLY)
+            if time == end + lateness:
+                state.remove(one)
         if not state:
             ctx.forget()

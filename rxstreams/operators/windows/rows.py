@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -24,15 +24,16 @@ class Rows:
 
     Args:
         aggregates: By the name of the result's field.
+        head: How many other things stand in a row before the aggregates' slots.
     """
 
-    def __init__(self, aggregates: Mapping[str, Aggregate]) -> None:
+    def __init__(self, aggregates: Mapping[str, Aggregate], *, head: int = 0) -> None:
         self.aggregates = aggregates
         self.type = windowed_type(tuple(aggregates))
         slots: list[tuple[Aggregate, int]] = []
         self.empty: Row = []
         for one in aggregates.values():
-            slots.append((one, len(self.empty)))
+            slots.append((one, head + len(self.empty)))
             self.empty += one.start
         self.slots: Slots = slots
         self.savable: set[type] = {int, float, str, type(None), bool}
@@ -97,6 +98,18 @@ def merge_all(merged, pane):
         if Tagged in set(map(type, rows)):
             return self._results(((original(key), row) for key, row in rows.items()), start, end, pane)
         return self._results(rows.items(), start, end, pane)
+
+    @cached_property
+    def _spans(self) -> Callable[[Iterable[tuple[Any, Row]], Pane], list[Any]]:
+        loop = Loop(mapping=None)
+        shown = ", ".join(one.showing(at, loop.bind) for one, at in self.slots)
+        code = f"def spans(rows, pane):\n    return [{loop.bind(self.type)}(key, row[0], row[1], pane, {shown}) for key, row in rows]"
+        return define("spans", code, loop.names)  # type: ignore[no-any-return]
+
+    def spans(self, keys: Sequence[Hashable], rows: Sequence[Row], pane: Pane) -> list[Any]:
+        """The results of rows that have their window's bounds at their head."""
+        users = map(original, keys) if Tagged in set(map(type, keys)) else keys
+        return self._spans(zip(users, rows), pane)
 
     def result(self, key: Any, row: Row, start: int, end: int, pane: Pane) -> Any:
         """One result, of the user's key."""
