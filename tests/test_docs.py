@@ -17,7 +17,9 @@ from reactivex import operators as rx
 import rxstreams
 from rxstreams import operators
 from rxstreams.pictures.catalogue import LINES, page
+from rxstreams.testing import run_marbles
 from tests.operators.test_arguments import BUILD
+from tests.pictures.test_marbles import operators_for
 
 ROOT = Path(__file__).parents[1]
 README_LINES = 150
@@ -164,3 +166,34 @@ def test_every_public_name_is_documented() -> None:
     values = {name: getattr(rxstreams, name) for name in rxstreams.__all__}
     documented = {name for name, value in values.items() if isinstance(value, kinds) and (value.__doc__ or "").strip()}
     assert sorted(values.keys() - documented - documented_assignments()) == []
+
+
+MARBLES = [
+    pytest.param(fence["text"], id=f"{page.name}-{page.read_text().count(chr(10), 0, fence.start('text'))}")
+    for page in sorted((ROOT / "docs").glob("*.md"))
+    for fence in FENCE.finditer(page.read_text())
+    if fence["language"] == "marbles"
+]
+
+
+def test_the_pages_have_pictures() -> None:
+    """They are found."""
+    assert len(MARBLES) > 10
+
+
+@pytest.mark.parametrize("picture", MARBLES)
+def test_a_picture_in_the_docs_is_what_happens(picture: str) -> None:
+    """Every event-time diagram of the pages in docs/ holds."""
+    outcome = run_marbles(picture, operators_for=operators_for)
+    assert outcome.holds, f"\n{picture}\n{outcome}"
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_links_and_code_in_the_docs_are_sound(page: Path) -> None:
+    """Every relative link leads to a file, and every block of Python compiles."""
+    text = page.read_text()
+    links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)[^)]*\)", text)
+    assert [link for link in links if not (page.parent / link).exists()] == []
+    for fence in FENCE.finditer(text):
+        if fence["language"] == "python":
+            compile(fence["text"], page.name, "exec")
