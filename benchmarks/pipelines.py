@@ -106,7 +106,8 @@ def loop_totals(url: str) -> dict[str, list[Any]]:
 
 def hold_totals(broker: Broker) -> Any:
     """Run TOT over a broker without a view, and keep its state: the graph's node, as the run leaves it."""
-    from rxstreams.runtime.task import Settings, Statistics, Task
+    from rxstreams.runtime.settings import Settings, Statistics
+    from rxstreams.runtime.task import Task
 
     stream = rxs.from_topic("orders", loops.Order, until="end").pipe(
         ops.key_by("user_id"), ops.aggregate(n=agg.count(), total=agg.sum("amount"))

@@ -18,7 +18,8 @@ from rxstreams import aggregates as agg, operators as ops
 from rxstreams.brokers import Broker
 from rxstreams.feeds import Chunk
 from rxstreams.runtime.graph import Graph
-from rxstreams.runtime.task import BATCH, Settings, Statistics, Task
+from rxstreams.runtime.settings import BATCH, Settings, Statistics
+from rxstreams.runtime.task import Task
 from rxstreams.windows import Windows
 
 DISORDER = 5.0

@@ -9,6 +9,7 @@ from reactivex import Observable, operators as rx
 
 import rxstreams as rxs
 from rxstreams import aggregates as agg, operators as ops
+from rxstreams.watermarks import Late
 
 
 class Order(msgspec.Struct):
@@ -112,6 +113,16 @@ def parts() -> None:
     assert_type(orders.pipe(ops.debounce(1.0)), rxs.Stream[Order])
     assert_type(orders.pipe(ops.delay(1.0)), rxs.Stream[Order])
     assert_type(orders.pipe(ops.share()), rxs.Stream[Order])
+
+
+def windows() -> None:
+    """Windows give results with a key and bounds, and late records."""
+    counts = orders.pipe(ops.key_by("id"), ops.windowed(rxs.tumbling(60), n=agg.count()))
+    assert_type(counts, rxs.Stream[rxs.Windowed])
+    assert_type(counts.late, rxs.Stream[Late[Any]])
+    assert_type(counts.pipe(ops.map(lambda row: row.start)), rxs.Stream[int])
+    assert_type(orders.pipe(ops.filter(lambda order: order.amount > 0), ops.event_time("at")), rxs.Stream[Order])
+    assert_type(orders.pipe(ops.event_time(lambda order: order.amount)), rxs.Stream[Order])
 
 
 def totals() -> None:

@@ -228,6 +228,8 @@ class Process(Alarmed):
         out, self.out = self.out, []
         if out:
             made = _batch(out)
+            if self.behind:
+                made = made.marked([mark if mark == START else mark - self.behind for mark in made.marks or ()])
             self.emit(made if self.host.keyed else made.keyed(None))
 
 

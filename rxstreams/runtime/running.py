@@ -37,7 +37,8 @@ from rxstreams.operators.sinks import ViewSink
 from rxstreams.runtime.graph import Graph
 from rxstreams.runtime.guarantee import Guarantee, guarantee_of
 from rxstreams.runtime.log import logger
-from rxstreams.runtime.task import STATE_LIMIT, Settings, Statistics, Task
+from rxstreams.runtime.settings import STATE_LIMIT, Settings, Statistics
+from rxstreams.runtime.task import Task
 from rxstreams.stream import Stream
 from rxstreams.views import View
 

@@ -3,76 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from rxstreams.batch import Batch
 from rxstreams.brokers.contract import Broker, Commit, Put, TaskHandle
-from rxstreams.errors import DeadLetter, Policy, Skip, StateTooLargeError, Stop
+from rxstreams.errors import DeadLetter, Skip, StateTooLargeError
 from rxstreams.failpoints import failpoint
 from rxstreams.feeds.source import Chunk, Source
 from rxstreams.operators.sinks import TopicSink, ToView, ViewSink
-from rxstreams.runtime.checkpoints import Checkpoints, Position, Stateful
+from rxstreams.runtime.checkpoints import Checkpoints, Stateful
 from rxstreams.runtime.failures import Failure
 from rxstreams.runtime.graph import Graph
 from rxstreams.runtime.inputs import Inputs
 from rxstreams.runtime.log import logger
+from rxstreams.runtime.position import Position
+from rxstreams.runtime.settings import Settings, Statistics
 from rxstreams.runtime.topology import check_topology, topology_of
 from rxstreams.runtime.vertices import Vertex
 from rxstreams.stream import Stream
 from rxstreams.views import View, published
 
-__all__ = ["Settings", "Statistics", "Task"]
+__all__ = ["Task"]
 
-BATCH = 2048
 EPOCH_RECORDS = 500_000
 HEARTBEAT = 5.0
 YIELD_EVERY = 0.005
 RESOLUTION = 1e-6
 """Seconds by which a loop may call a timer early, such as one that counts whole microseconds of virtual time."""
 SHARE_OF_COMMITS = 0.25
-STATE_LIMIT = 1_000_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How a task works."""
-
-    app: str
-    task: str = "0"
-    commit_interval: float = 0.1
-    on_error: Policy = Stop()
-    batch: int = BATCH
-    key_groups: int = 64
-    state_limit: int = STATE_LIMIT
-    clock: Callable[[], float] = time.time
-
-
-@dataclass(slots=True)
-class Statistics:
-    """What a run has done so far, over all its attempts.
-
-    Attributes:
-        records: Records pushed, those included that a failed attempt pushed.
-        epochs: Commits.
-        commit_seconds: How long the last commit took.
-        interval: The effective commit interval, in seconds.
-        lost: Records that a policy let go.
-        late: Records that came when no window took them any more; where their stream ``late`` is read, they are there.
-        restarts: How often the task was begun anew.
-        restored: State entries restored at the last start.
-    """
-
-    records: int = 0
-    epochs: int = 0
-    commit_seconds: float = 0.0
-    interval: float = 0.0
-    lost: int = 0
-    late: int = 0
-    restarts: int = 0
-    restored: int = 0
 
 
 class Task:

@@ -17,6 +17,9 @@ from rxstreams.errors import ConfigError
 from rxstreams.stream.cold import Outlet, connect
 from rxstreams.stream.node import Node
 
+if TYPE_CHECKING:
+    from rxstreams.watermarks import Late
+
 __all__ = ["Attachment", "Operation", "Operator", "Stream", "attached", "operator", "source_stream"]
 
 T = TypeVar("T")
@@ -142,6 +145,8 @@ class Stream(Observable[_T_out]):
         return self._sides[name]
 
     if TYPE_CHECKING:
+        late: Stream[Late[Any]]
+
         # As Observable.pipe, but in terms of the elements: only so do checkers tell a lambda what comes in.
         @overload  # type: ignore[override]  # RxPY's is in terms of the results
         def pipe(self, /) -> Stream[_T_out]: ...

@@ -357,3 +357,58 @@ def test_wrong_arguments_are_refused(arguments: dict[str, Any], words: str) -> N
         rxs.from_topic("in", **arguments)
     with pytest.raises(ConfigError, match="punctuation"):
         watermarks.punctuated(5)  # type: ignore[arg-type]  # refused
+
+
+def test_an_iterable_that_waits_for_room_is_not_idle() -> None:
+    """Its items are there; it is the calls that take long."""
+
+    async def main() -> list[float]:
+        broker, seen = MemoryBroker(), []
+        clock = asyncio.get_running_loop().time
+
+        async def items() -> AsyncIterator[float]:
+            for second in range(40):
+                yield float(second)
+
+        async def slowly(second: float) -> None:
+            await asyncio.sleep(11)
+            seen.append(running.task.graph.sources[0].node.times.now / 1000 - EPOCH)  # type: ignore[union-attr]
+
+        timed = rxs.from_async_iterable(items, timestamp=lambda second: EPOCH + second - 1000)
+        edge = timed.pipe(ops.to_callable(slowly, capacity=2), ops.process(Alarm()))
+        async with rxs.start(edge, app="app", broker=broker, clock=lambda: EPOCH + clock()) as running:
+            await asyncio.sleep(200)
+        return seen
+
+    assert max(virtually(main())) < -900, "the clock has moved nothing"
+
+
+def test_a_replay_does_not_go_by_the_clock() -> None:
+    """Unless it is asked to; nor does a topic whose records alone say how far time has come."""
+
+    def by_clock(**options: Any) -> bool:
+        return bool(source(**options).operation.make().stamping.by_clock)  # type: ignore[attr-defined]  # a source's node
+
+    assert [by_clock(), by_clock(until="end"), by_clock(until="end", advance_when_idle=True)] == [True, False, True]
+    assert [by_clock(advance_when_idle=False), by_clock(watermarks=punctuated(str))] == [False, False]
+
+
+def test_event_time_waits_for_all_its_sources_to_fall_silent() -> None:
+    """One of two that meet still has records: the clock moves nothing behind them."""
+
+    async def main() -> list[tuple[float, float]]:
+        told = Told()
+        await told.create()
+        await told.broker.create_topic("other")
+
+        async def work() -> None:
+            await told.broker.append("other", [Record(b"-900.0", None, EPOCH * 1000)])
+            for second in range(30):
+                await told.put(-990.0 + second)
+                await asyncio.sleep(1)
+
+        both = source().pipe(ops.merge(rxs.from_topic("other", float)), ops.event_time(lambda second: EPOCH + second))
+        await told.run(both, work())
+        return told.came
+
+    assert all(second < -900 for _, second in virtually(main()))

@@ -18,7 +18,7 @@ from rxstreams.errors import Policy, Stop
 from rxstreams.feeds.source import Chunk, Source, Stamping
 from rxstreams.runtime.failures import Failure
 from rxstreams.stream import Operation, Stream, source_stream
-from rxstreams.testing.driving import Driver
+from rxstreams.testing.driver import Driver
 from rxstreams.watermarks import bounded
 
 EPOCH = 1_700_000_000.0

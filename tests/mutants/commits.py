@@ -180,7 +180,7 @@ MUTANTS = [
         "pass\n",
         GOES_ON,
     ),
-    mutant("watermarks are gone on from", "runtime/task.py", "node.times.highest[partition] = highest", "pass", TIME),
+    mutant("watermarks are gone on from", "runtime/task.py", "node.times.restore(saved)", "pass", TIME),
     mutant(
         "the end is recorded",
         "runtime/task.py",

@@ -66,8 +66,8 @@ MUTANTS = [
     mutant(
         "a group's members",
         "runtime/checkpoints.py",
-        "                    known.extend(new)\n",
-        "                    pass\n",
+        "        members.keys.extend(change.keys)\n",
+        "        pass\n",
         f"{RUN}keys_that_came_and_went_between_snapshots_are_restored",
     ),
     mutant(

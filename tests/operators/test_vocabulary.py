@@ -374,7 +374,7 @@ def test_unsavable_values_fail_at_the_record_in_every_operator_that_holds_them()
         ops.take_last(2), ops.last(), ops.pairwise(), ops.distinct_until_changed(), ops.to_list(), ops.min(lambda a, b: 0),
         ops.delay(1.0), ops.debounce(1.0), ops.sample(1.0), ops.buffer_with_time_or_count(9.0, 9), ops.zip(lines("b")),
     ):  # fmt: skip
-        with pytest.raises((GraphError, OperatorError, rxstreams.StateError), match="cannot"):
+        with pytest.raises((GraphError, OperatorError, rxstreams.errors.StateError), match="cannot"):
             run(records(1), lines().pipe(ops.map(lambda x: object()), operator))
 
 

@@ -522,3 +522,73 @@ def test_a_hundred_thousand_windows_close_at_one_watermark() -> None:
     assert len(drive.results[0]) == 100_000
     (node,) = [vertex.node for vertex in drive.graph.stateful]
     assert (len(node.spaces), node.pending) == (1, 1)
+
+
+def test_hopping_windows_that_closed_before_a_crash_do_not_close_again() -> None:
+    """A pane is kept for later windows; the earlier ones that had it have gone out."""
+    drive = Drive(lines(out_of_orderness=0.0).pipe(ops.windowed(rxs.hopping(20, 10), n=agg.count())))
+    drive.feed(records(5, 11), [])
+    drive.commit()
+    drive.crash()
+    drive.feed(records(41), [], offset=2)
+    assert shown([value for value, _, _ in drive.results[0]], "n") == [(-10, 10, 1), (0, 20, 2), (10, 30, 1)]
+
+
+def test_a_session_that_goes_on_after_a_commit_is_saved() -> None:
+    """With what came since; and one that has closed since does not come back."""
+    drive = Drive(lines(out_of_orderness=0.0).pipe(ops.key_by(lambda x: x), ops.windowed(rxs.session(30), n=agg.count())))
+    drive.feed([*records(0, value=1), *records(1, value=2)], [])
+    drive.commit()
+    drive.feed(records(29, value=1), [], offset=2)
+    drive.commit()
+    drive.crash()
+    drive.feed(records(40, value=3), [], offset=3)
+    drive.commit()
+    drive.crash()
+    drive.feed(records(100, value=3), [], offset=4)
+    values = [value for value, _, _ in drive.results[0]]
+    found = [(value.key, *one) for value, one in zip(values, shown(values, "n"), strict=True)]
+    assert found == [(2, 1, 31, 1), (1, 0, 59, 2), (3, 40, 70, 1)]
+
+
+def test_what_reads_refined_results_sees_the_watermark_later() -> None:
+    """By the lateness, so that a late result is in time there."""
+    refined = lines(out_of_orderness=0.0).pipe(ops.windowed(rxs.tumbling(10), lateness=40, n=agg.count()))
+    stream = refined.pipe(ops.windowed(rxs.tumbling(30), n=agg.count()))
+    values, late = run([*records(1, 35, 8, 99), End("a")], stream, stream.late).values
+    assert (shown(values, "n"), late) == ([(0, 30, 2), (30, 60, 1), (90, 120, 1)], [])
+
+
+def test_timers_fire_as_there_is_room() -> None:
+    """A keyed operator's own timers, a hundred due at one watermark: no more wait than the edge holds, each once, in order."""
+
+    class Alarms:
+        """Sets a timer for each record."""
+
+        def open(self) -> int:
+            return 0
+
+        def process(self, state: int, key: Any, value: Any, time: int, ctx: Any) -> None:
+            ctx.set_timer(time + 1_000_000)
+
+        def on_timer(self, state: int, key: Any, time: int, ctx: Any) -> None:
+            ctx.emit(windows.Windowed(key, time, time, windows.Pane()))
+
+    async def main() -> None:
+        broker = MemoryBroker()
+        await broker.append("in", [Record(b"1", None, NOW + 1000 * n) for n in range(100)])
+        called: list[float] = []
+        edge = rxs.from_topic("in", until="end").pipe(ops.process(Alarms()), ops.to_callable(slow(called), capacity=3))
+        async with rxs.start(edge, app="app", broker=broker) as running:
+            assert running.task is not None
+            awaiting = next(v.node for v in running.task.graph.vertices if v.title.startswith("to_callable"))
+            waiting = asyncio.ensure_future(running.wait())
+            most = 0
+            while not waiting.done():
+                await asyncio.sleep(0.5)
+                most = max(most, awaiting.backlog)
+            await waiting
+        assert (most, called) == (3, [NOW + 1000 * n + 1_000_000 for n in range(100)])
+
+    with asyncio.Runner(loop_factory=lambda: looptime.new_event_loop(start=0)) as runner:
+        runner.run(main())

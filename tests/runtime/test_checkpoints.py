@@ -15,7 +15,8 @@ from hypothesis import given, settings, strategies as st
 import rxstreams.errors
 from rxstreams.brokers.contract import Put
 from rxstreams.errors import ConfigError, FormatError, StateCodecError, StateError, TopologyError
-from rxstreams.runtime.checkpoints import Checkpoints, GroupRecord, OperatorRecord, Position, saved_topology
+from rxstreams.runtime.checkpoints import Checkpoints, saved_topology
+from rxstreams.runtime.position import GroupRecord, OperatorRecord, Position
 from rxstreams.state.codec import PLAIN, TAGGED, StateCodec, typed
 from rxstreams.state.keys import internal, key_group
 from rxstreams.state.spaces import Spaces
@@ -471,3 +472,16 @@ def test_nothing_evaluates_or_imports_what_is_saved() -> None:
     for file in files:
         code = "\n".join(line.split("#")[0] for line in re.sub(r'""".*?"""', "", file.read_text(), flags=re.DOTALL).splitlines())
         assert not [match for match in forbidden.findall(code.replace("re.compile(", "")) if match], file.name
+
+
+def test_a_commit_writes_what_changed_in_a_space_only() -> None:
+    """One key of ten thousand: some bytes, not the space."""
+    node = Node("a", PLAIN)
+    checkpoints, table = saving(node), {}
+    for key in range(10_000):
+        node.put_in(1, f"user-{key}", [key])
+    assert epoch(checkpoints, table) > 100_000
+    node.put_in(1, "user-7", [0])
+    node.put_in(1, "new", [0])
+    assert epoch(checkpoints, table) < 4_000
+    assert restored(table, node)[1][0].in_spaces == node.in_spaces

@@ -16,7 +16,8 @@ from rxstreams import aggregates as agg, operators as ops
 from rxstreams.brokers import Record
 from rxstreams.brokers.memory import MemoryBroker
 from rxstreams.errors import FormatError
-from rxstreams.runtime.checkpoints import Checkpoints, Position
+from rxstreams.runtime.checkpoints import Checkpoints
+from rxstreams.runtime.position import Position
 from rxstreams.state.codec import TAGGED
 from tests.runtime.faulty import got, put, until
 

@@ -103,7 +103,8 @@ def merge_all(merged, pane):
     def _spans(self) -> Callable[[Iterable[tuple[Any, Row]], Pane], list[Any]]:
         loop = Loop(mapping=None)
         shown = ", ".join(one.showing(at, loop.bind) for one, at in self.slots)
-        code = f"def spans(rows, pane):\n    return [{loop.bind(self.type)}(key, row[0], row[1], pane, {shown}) for key, row in rows]"
+        made = f"{loop.bind(self.type)}(key, row[0], row[1], pane, {shown})"
+        code = f"def spans(rows, pane):\n    return [{made} for key, row in rows]"
         return define("spans", code, loop.names)  # type: ignore[no-any-return]
 
     def spans(self, keys: Sequence[Hashable], rows: Sequence[Row], pane: Pane) -> list[Any]:

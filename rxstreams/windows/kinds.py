@@ -1,22 +1,11 @@
-"""Windows: how event time is cut, when results are emitted, and what a result is. Values, for ``operators.windowed``.
-
-    tumbling(60)            0–60 s, 60–120 s, …
-    hopping(60, 10)         60 s long, one every 10 s
-    calendar("day", tz=…)   days, weeks or months of a place
-    session(30)             from a first record on, until 30 s have passed without one
-    sliding(60)             for each record, the last 60 s
-    counting(100)           each 100 records of a key
-
-A window [start, end) has every record with start ≤ time < end, and is due when the watermark reaches its end.
-"""
+"""How event time is cut into windows."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta, tzinfo
 from math import gcd
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
@@ -24,102 +13,20 @@ import msgspec
 from rxstreams.errors import ConfigError, seconds
 
 __all__ = [
-    "EARLY",
-    "LATE",
-    "ON_TIME",
     "Calendar",
     "Counting",
-    "Emit",
     "Grid",
-    "Pane",
     "Session",
     "Sliding",
-    "Windowed",
     "Windows",
-    "after",
     "calendar",
     "counting",
-    "every",
     "hopping",
-    "on_close",
-    "on_update",
+    "millis",
     "session",
     "sliding",
     "tumbling",
-    "windowed_type",
 ]
-
-Timing = Literal["early", "on time", "late"]
-EARLY: Final[Timing] = "early"
-ON_TIME: Final[Timing] = "on time"
-LATE: Final[Timing] = "late"
-
-
-class Pane(msgspec.Struct, frozen=True, gc=False):
-    """Which of a window's results this is.
-
-    Attributes:
-        timing: ``"early"`` before the watermark has passed the window's end, ``"on time"`` when it does, ``"late"`` after that,
-            within the window's lateness.
-        number: How many results of this window, for this key, came before it.
-        last: Whether no further one can come. False does not mean that one will.
-
-    Source: the panes of Apache Beam's ``PaneInfo`` (Akidau et al., "The Dataflow Model", VLDB 2015).
-    """
-
-    timing: Timing = ON_TIME
-    number: int = 0
-    last: bool = True
-
-
-class Windowed(msgspec.Struct, frozen=True, gc=False):
-    """One result of a window: its key and bounds, which pane it is, and a field per aggregate.
-
-    On a topic it is a JSON object with these fields, ``start`` and ``end`` in milliseconds since the epoch. To read it back,
-    declare the aggregates, as in ``class PerMinute(rxstreams.Windowed, frozen=True): orders: int``, and read
-    ``from_topic("per-minute", PerMinute)``.
-
-    Attributes:
-        key: The user's key; None where the stream is not keyed.
-        start: Where the window begins (ms since the epoch).
-        end: Where it ends; a record with just this time is not in it.
-        pane: Which of the window's results this is.
-    """
-
-    key: Any
-    start: int
-    end: int
-    pane: Pane
-
-    if TYPE_CHECKING:  # the aggregates: what they are called is the pipeline's affair
-
-        def __getattr__(self, name: str) -> Any: ...
-
-
-RESERVED = frozenset({*Windowed.__struct_fields__, "over"})
-
-
-def windowed_type(aggregates: tuple[str, ...]) -> type[Windowed]:
-    """The type of the results with these aggregates, one type per list of names.
-
-    It is an attribute of this module, so that a saved result finds its type again without importing anything.
-    """
-    name = "_Windowed_" + "_".join(f"{len(field)}{field}" for field in aggregates)  # ("a_b", "c") is not ("a", "b_c")
-    here = sys.modules[__name__]
-    if not hasattr(here, name):
-        fields = [(field, Any) for field in aggregates]
-        shown = {"__repr__": _show}
-        made = msgspec.defstruct(name, fields, bases=(Windowed,), module=__name__, frozen=True, gc=False, namespace=shown)
-        made.__doc__ = f"One result of a window: {', '.join(aggregates)}."
-        setattr(here, name, made)
-    return cast("type[Windowed]", getattr(here, name))
-
-
-def _show(result: Any) -> str:
-    return f"Windowed({', '.join(f'{name}={getattr(result, name)!r}' for name in result.__struct_fields__)})"
-
-
-# How time is cut.
 
 
 class Windows(msgspec.Struct, frozen=True):
@@ -181,7 +88,10 @@ class Calendar(Windows, frozen=True):
 
     def pane(self, time: int) -> int:
         """Where the window with ``time`` begins."""
-        return self._instant(self._first_day(time))
+        day = self._first_day(time)
+        # Clocks that go back over midnight have it twice; the day begins with the first, and what is between is in it.
+        following = self._following(day)
+        return self._instant(following if self._instant(following) <= time else day)
 
     def end(self, start: int) -> int:
         """Where the window ends that begins at ``start``."""
@@ -213,7 +123,7 @@ class Calendar(Windows, frozen=True):
         return day + timedelta(days=7 if self.unit == "week" else 1)
 
     def _instant(self, day: date) -> int:
-        # A midnight that the clocks skip is the instant at which they do; of one that comes twice, the first counts.
+        # A midnight that the clocks skip is the instant at which they do.
         midnight = datetime(day.year, day.month, day.day, tzinfo=self.tz)
         return (midnight - _EPOCH) // timedelta(milliseconds=1)
 
@@ -271,7 +181,7 @@ def tumbling(size: float | timedelta, *, offset: float | timedelta = 0.0) -> Gri
     Raises:
         ConfigError: If ``size`` is not positive, or the offset not below it.
     """
-    length = _millis("tumbling(size)", size)
+    length = millis("tumbling(size)", size)
     return _grid("tumbling", length, length, offset)
 
 
@@ -288,7 +198,7 @@ def hopping(size: float | timedelta, every: float | timedelta, *, offset: float 
     Raises:
         ConfigError: If a length is not positive, ``every`` is above ``size``, or the offset not below it.
     """
-    length, step = _millis("hopping(size)", size), _millis("hopping(every)", every)
+    length, step = millis("hopping(size)", size), millis("hopping(every)", every)
     if step > length:
         raise ConfigError(f"hopping(every): expected at most the size, {length / 1000:g} s, or records would be in no window")
     return _grid("hopping", length, step, offset)
@@ -301,11 +211,16 @@ def _grid(where: str, size: int, every: int, offset: float | timedelta) -> Grid:
     return Grid(size, every, shift % every)
 
 
-def _millis(where: str, value: float | timedelta) -> int:
-    millis = round(seconds(where, value, allow_least=False) * 1000)
-    if millis < 1:
+def millis(where: str, value: float | timedelta) -> int:
+    """A positive duration argument in whole milliseconds.
+
+    Raises:
+        ConfigError: If it is none, or less than one.
+    """
+    whole = round(seconds(where, value, allow_least=False) * 1000)
+    if whole < 1:
         raise ConfigError(f"{where}: expected at least a millisecond, got {value!r}")
-    return millis
+    return whole
 
 
 def calendar(unit: Literal["day", "week", "month"], *, tz: str | tzinfo) -> Calendar:
@@ -347,10 +262,10 @@ def session(gap: float | timedelta, *, max: float | timedelta | None = None) -> 
 
     Source: Apache Beam's sessions for [first, last + gap); Azure Stream Analytics' maximum duration for ``max``.
     """
-    silence = _millis("session(gap)", gap)
+    silence = millis("session(gap)", gap)
     if max is None:
         return Session(silence)
-    longest = _millis("session(max)", max)
+    longest = millis("session(max)", max)
     if longest < silence:
         raise ConfigError(f"session(max): expected at least the gap, {silence / 1000:g} s, got {longest / 1000:g}")
     return Session(silence, longest)
@@ -368,7 +283,7 @@ def sliding(size: float | timedelta) -> Sliding:
     Raises:
         ConfigError: If ``size`` is not positive.
     """
-    return Sliding(_millis("sliding(size)", size))
+    return Sliding(millis("sliding(size)", size))
 
 
 def counting(n: int, *, every: int | None = None) -> Counting:
@@ -388,50 +303,3 @@ def counting(n: int, *, every: int | None = None) -> Counting:
     if step > n:
         raise ConfigError(f"counting(every): expected at most n, {n}, or records would be in no window; got {step}")
     return Counting(n, step)
-
-
-# When results are emitted.
-
-
-class Emit(msgspec.Struct, frozen=True):
-    """When a window's results are emitted beside the one on time, which is when the watermark reaches its end.
-
-    Attributes:
-        kind: ``"on_close"``, ``"on_update"``, ``"every"`` or ``"after"``.
-        n: Milliseconds or records, where it has a number.
-    """
-
-    kind: Literal["on_close", "on_update", "every", "after"]
-    n: int = 0
-
-    def __repr__(self) -> str:
-        number = {"every": f"({self.n / 1000:g})", "after": f"({self.n})"}
-        return f"{self.kind}{number.get(self.kind, '')}"
-
-
-on_close: Final = Emit("on_close")
-"""Emit when the watermark reaches the window's end; nothing before."""
-on_update: Final = Emit("on_update", 1)
-"""Emit an early result with each record, too."""
-
-
-def every(interval: float | timedelta) -> Emit:
-    """Emit an early result, too, each time that event time has come ``interval`` seconds further and there was a record.
-
-    By event time, counted from the window's start, so that a replay emits the same. (Flink: ``ContinuousEventTimeTrigger``.)
-
-    Raises:
-        ConfigError: If ``interval`` is not positive.
-    """
-    return Emit("every", _millis("every(interval)", interval))
-
-
-def after(records: int) -> Emit:
-    """Emit an early result with each ``records``-th record of the window, too.
-
-    Raises:
-        ConfigError: If ``records`` is not a positive integer.
-    """
-    if isinstance(records, bool) or not isinstance(records, int) or records < 1:
-        raise ConfigError(f"after(records): expected a positive integer, got {records!r}")
-    return Emit("after", records)
