@@ -211,6 +211,7 @@ class Process(Alarmed):
         if self.high >= self.target:
             self.forward(self.high if self.high in (START, END) else self.high - self.behind)
             if self.ending:
+                self.close()  # nobody waits for the clock any more
                 self.finish()
 
     def end(self, port: int, at: float | None = None) -> None:

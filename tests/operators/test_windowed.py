@@ -592,3 +592,27 @@ def test_timers_fire_as_there_is_room() -> None:
 
     with asyncio.Runner(loop_factory=lambda: looptime.new_event_loop(start=0)) as runner:
         runner.run(main())
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_windows_that_close_at_once_do_not_exceed_the_edge() -> None:
+    """However quickly calls are made, no more results wait for theirs than there is room for; each comes once."""
+
+    async def main() -> None:
+        broker = MemoryBroker()
+        await broker.append("in", [Record(b"%d" % n, None, NOW) for n in range(100_000)])
+        most, called = 0, set()
+
+        async def call(value: Any) -> None:
+            nonlocal most
+            most = max(most, awaiting.backlog)
+            called.add(value.key)
+
+        keyed = rxs.from_topic("in", int, until="end").pipe(ops.key_by(lambda x: x), ops.windowed(rxs.tumbling(60), n=agg.count()))
+        async with rxs.start(keyed.pipe(ops.to_callable(call, capacity=500)), app="app", broker=broker) as running:
+            assert running.task is not None
+            awaiting = next(v.node for v in running.task.graph.vertices if v.title.startswith("to_callable"))
+            await running.wait()
+        assert (most, len(called)) == (500, 100_000)
+
+    asyncio.run(main())
