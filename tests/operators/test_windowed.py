@@ -92,7 +92,9 @@ def test_a_late_record_is_in_those_of_its_hopping_windows_that_are_open() -> Non
 def test_sessions_are_cut_by_the_gap_and_joined_by_a_record_between() -> None:
     """Just the gap apart is two; a record that touches two makes them one."""
     assert shown(results(records(0, 29.999, 59.999, 200), rxs.session(30)), "n") == [(0, 59.999, 2), (59.999, 89.999, 1)]
+    assert shown(results(records(0, 30, 99), rxs.session(30), out_of_orderness=39), "n") == [(0, 30, 1), (30, 60, 1)]
     assert shown(results(records(0, 40, 20, 200), rxs.session(30), out_of_orderness=30), "n") == [(0, 70, 3)]
+    assert shown(results(records(0, 20, 35, 40, 200), rxs.session(30)), "n") == [(0, 70, 4)], "its first end was at 30"
 
 
 def test_a_session_ends_at_the_next_multiple_of_its_longest() -> None:
@@ -108,6 +110,26 @@ def test_a_sliding_window_has_the_last_seconds_of_each_record() -> None:
     assert shown(values, "n") == [(-8.999, 1.001, 1), (-6.999, 3.001, 2), (-4.999, 5.001, 3)]
     values = results([*events, End("a")], rxs.sliding(10), out_of_orderness=2)
     assert [v.n for v in values] == [1, 2, 3, 4, 4, 5]
+
+
+def test_sliding_windows_are_what_their_definition_says() -> None:
+    """Of hundreds of records out of order, under any cuts and crashes, each result is what a slow look at all of them gives."""
+    rng = random.Random(3)
+    times = [100 * i - rng.randrange(0, 1900, 100) for i in range(400)]
+    events = [Rec("a", 0, i, NOW + time) for i, time in enumerate(times)]
+    stream = lines(out_of_orderness=2.0).pipe(ops.windowed(rxs.sliding(3), n=agg.count(), last=agg.max(), sum=agg.sum()))
+    expected = []
+    for time in sorted(times):
+        members = [i for i, other in enumerate(times) if time - 3000 < other <= time]
+        expected.append((time + 1 - 3000, time + 1, len(members), max(members), sum(members)))
+    drive = Drive(stream)
+    for at in range(0, 400, 50):
+        drive.feed(events[at : at + 50], random_cuts(rng, 50), offset=at)
+        drive.commit()
+        drive.crash()
+    drive.feed([End("a")])
+    found = [(v.start - NOW, v.end - NOW, v.n, v.last, v.sum) for v, _, _ in drive.results[0]]
+    assert found == expected
 
 
 def test_windows_count_records_of_their_key() -> None:
