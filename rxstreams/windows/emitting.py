@@ -38,7 +38,8 @@ on_update: Final = Emit("on_update", 1)
 def every(interval: float | timedelta) -> Emit:
     """Emit an early result, too, each time that event time has come ``interval`` seconds further and there was a record.
 
-    By event time, counted from the window's start, so that a replay emits the same. (Flink: ``ContinuousEventTimeTrigger``.)
+    By event time, so that a replay emits the same; counted from the window's start, for sessions, whose starts may move, from
+    the epoch. (Flink: ``ContinuousEventTimeTrigger``.)
 
     Raises:
         ConfigError: If ``interval`` is not positive.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta, tzinfo
 from math import gcd
@@ -112,7 +113,7 @@ class Calendar(Windows, frozen=True):
         return iter((self.pane(time),))
 
     def _first_day(self, time: int) -> date:
-        day = (_EPOCH + timedelta(milliseconds=time)).astimezone(self.tz).date()
+        day = self._local_day(time)
         if self.unit == "week":
             return day - timedelta(days=day.weekday())
         return day.replace(day=1) if self.unit == "month" else day
@@ -123,15 +124,23 @@ class Calendar(Windows, frozen=True):
         return day + timedelta(days=7 if self.unit == "week" else 1)
 
     def _instant(self, day: date) -> int:
-        # A midnight that the clocks skip is the instant at which they do.
+        """When the day begins: at the first of two midnights; where the clocks skip midnight, at the instant at which they do."""
         midnight = datetime(day.year, day.month, day.day, tzinfo=self.tz)
-        return (midnight - _EPOCH) // timedelta(milliseconds=1)
+        first, second = ((midnight.replace(fold=fold) - _EPOCH) // _MILLISECOND for fold in (0, 1))
+        if first <= second:
+            return first
+        # Skipped: by the offset after the change it is before it, and the other way round.
+        return second + bisect_left(range(second, first), day, key=self._local_day)
+
+    def _local_day(self, time: int) -> date:
+        return (_EPOCH + timedelta(milliseconds=time)).astimezone(self.tz).date()
 
     def __repr__(self) -> str:
         return f"calendar({self.unit!r}, tz={str(self.tz)!r})"
 
 
 _EPOCH = datetime.fromtimestamp(0, ZoneInfo("UTC"))
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 class Session(Windows, frozen=True):

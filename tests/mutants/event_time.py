@@ -4,6 +4,8 @@ from tests.mutants.guard import SAVED, mutant
 
 IDLE = "tests/feeds/test_idleness.py::test_"
 WINDOWED = "tests/operators/test_windowed.py::test_"
+LAWS = "tests/laws/test_window_laws.py::test_"
+WRONG = f"{LAWS}panes_that_were_once_wrong"
 EXPLAIN = "tests/runtime/test_explain_time.py::test_"
 MARBLES = "tests/testing/test_event_marbles.py::test_"
 
@@ -33,7 +35,8 @@ MUTANTS = [
     mutant(
         "idle only when asked again",
         "feeds/topics.py",
-        "        if not ended and self.now() - self.since.setdefault(partition, self.now()) < (self.after or 0.0):\n            return False\n",
+        "        if not ended and self.now() - self.since.setdefault(partition, self.now()) < (self.after or 0.0):\n"
+        "            return False\n",
         "",
         f"{IDLE}a_partition_that_was_asked_and_had_nothing_is_set_aside_at_the_deadline",
     ),
@@ -261,6 +264,35 @@ MUTANTS = [
         "        self.ended = True\n        if not self.kept:\n",
         "        self.ended = True\n        if True:\n",
         f"{WINDOWED}what_closes_at_once_comes_as_there_is_room",
+    ),
+    mutant(
+        "refined: what has ended awaits no early result",
+        "operators/windows/refined.py",
+        "            if self.every and end > mark:\n                ctx",
+        "            if self.every:\n                ctx",
+        f"{WRONG}[no early result when the window has ended]",
+    ),
+    mutant(
+        "refined: a fired session that goes on ends again",
+        "operators/windows/refined.py",
+        "awaited = any(one[1] > mark for one in touched)",
+        "awaited = bool(touched)",
+        f"{WRONG}[a session that has fired goes on]",
+    ),
+    mutant(
+        "refined: a session's early results follow its records",
+        "operators/windows/refined.py",
+        "        if self.every and end > mark:\n            ctx",
+        "        if self.every and end > mark and row[self.firing.fresh] == 1:\n            ctx",
+        f"{WRONG}[an early result before the start that was known]",
+        f"{WRONG}[an early result after the end that was awaited]",
+    ),
+    mutant(
+        "a midnight that is skipped",
+        "windows/kinds.py",
+        "        if first <= second:\n            return first\n",
+        "        return first\n",
+        f"{LAWS}a_day_is_what_lies_between_its_first_instant_and_the_next_days",
     ),
     # Explaining, and the testing kit.
     mutant(

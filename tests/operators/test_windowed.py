@@ -630,7 +630,9 @@ def test_a_hundred_thousand_windows_that_close_at_once_do_not_exceed_the_edge() 
             most = max(most, awaiting.backlog)
             called.add(value.key)
 
-        keyed = rxs.from_topic("in", int, until="end").pipe(ops.key_by(lambda x: x), ops.windowed(rxs.tumbling(60), n=agg.count()))
+        keyed = rxs.from_topic("in", int, until="end").pipe(
+            ops.key_by(lambda x: x), ops.windowed(rxs.tumbling(60), n=agg.count())
+        )
         async with rxs.start(keyed.pipe(ops.to_callable(call, capacity=500)), app="app", broker=broker) as running:
             assert running.task is not None
             awaiting = next(v.node for v in running.task.graph.vertices if v.title.startswith("to_callable"))

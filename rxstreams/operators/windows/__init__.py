@@ -60,7 +60,8 @@ def windowed(
 
     Shape: A → ``Windowed``, with the key, the window's start and end, which pane it is, and a field per aggregate: one on time
     per non-empty window, and the early and late ones that are asked for. In order of the windows' ends; the results of one end
-    in the order of the keys' first records where they are on time only, else in the order of the keys. Unkeyed is one key, None.
+    in the order of the keys' first records where they are on time only (hopping ones pane by pane, sessions of one start in the
+    order of the keys), else in the order of the keys. Unkeyed is one key, None.
     A record that no window takes any more is on the side stream ``late``.
     Time: a millisecond before the window's end, so that a result is in a window of another length that has all of it; with
     ``sliding`` and ``counting`` that of the record which made it.

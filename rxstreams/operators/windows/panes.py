@@ -111,7 +111,10 @@ class Panes(Closing):
             return self.spaces.drop(start)
         assert isinstance(self.over, Grid)
         merged: dict[Hashable, Row] = {}
-        for pane in range(start, end, self.over.pane_size):
+        panes: Sequence[int] = range(start, end, self.over.pane_size)
+        if len(panes) > len(self.spaces.states):  # lengths with a small common divisor make many panes, most of them empty
+            panes = sorted(pane for pane in self.spaces.states if start <= pane < end)
+        for pane in panes:
             if pane in self.spaces.states:
                 self.rows.merge_all(merged, self.spaces.states[pane])
         while self.waiting and self.waiting[0] < start + self.over.every:

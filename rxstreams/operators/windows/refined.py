@@ -35,7 +35,7 @@ class RefinedWindows:
                 ctx.set_timer(end if end > mark else end + lateness)
             self.firing.take(row, value)
             state[start] = row
-            if self.every and row[self.firing.fresh] == 1:
+            if self.every and end > mark:
                 ctx.set_timer(min(end, self.firing.next_tick(mark, start)))
             self.firing.after_record(ctx, key, row, start, end)
         if not kept:
@@ -67,8 +67,8 @@ Span = list[Any]
 class RefinedSessions:
     """Sessions; a key's state is those that are kept, in no order: they never overlap.
 
-    Each session has a timer at its end or before: one that comes too early finds that the session goes on, and is set again. So
-    a record of a session that is there sets no timer.
+    Each session that is to end has a timer at its end or before: one that comes too early finds that the session goes on, and is
+    set again. So a record of such a session sets no timer but that of an early result.
     """
 
     def __init__(self, over: Session, firing: Firing) -> None:
@@ -84,6 +84,7 @@ class RefinedSessions:
         mark, lateness = ctx.watermark, self.firing.lateness
         start, end = self.over.span(time)
         touched = sorted((one for one in state if one[0] < end and start < one[1]), key=lambda one: one[0])
+        awaited = any(one[1] > mark for one in touched)
         for one in touched:
             start, end = min(start, one[0]), max(end, one[1])
         if end + lateness <= mark:
@@ -102,10 +103,10 @@ class RefinedSessions:
             state.append([start, end, row])
         if end <= mark:
             ctx.set_timer(end + lateness)
-        elif not touched:
+        elif not awaited:
             ctx.set_timer(end)
-        if self.every and row[self.firing.fresh] == 1:
-            ctx.set_timer(min(end, self.firing.next_tick(mark, time - time % self.every)))
+        if self.every and end > mark:
+            ctx.set_timer(min(end, self.firing.next_tick(mark, start - start % self.every)))
         self.firing.after_record(ctx, key, row, start, end)
 
     def on_timer(self, state: list[Span], key: Any, time: int, ctx: Any) -> None:
