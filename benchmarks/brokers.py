@@ -12,13 +12,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from benchmarks import data, loops
-from benchmarks.measure import PAIRS
+from benchmarks.measure import PAIRS, W1_NS
 from rxstreams.brokers import Record
 from rxstreams.brokers.sqlite import SqliteBroker
 
 RECORDS = 20_000
-W1_NS = 300
-"""What a record takes W1's loop on the machine that the goals are meant for."""
 
 Times = dict[tuple[str, str], list[tuple[float, float]]]
 """Per name and goal of a measure: the microseconds per record, CPU scaled, and wall ÷ CPU."""

@@ -9,7 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks import data, loops
+
 PAIRS = 11
+W1_NS = 300
+"""What a record takes W1's loop on the machine that the goals are meant for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,14 @@ def clocked(work: Callable[[], Any]) -> tuple[float, float, Any]:
         gc.set_threshold(*before)
         gc.unfreeze()
     return *took, result
+
+
+def scale() -> float:
+    """By what seconds are multiplied that they would be those of that machine."""
+    records = data.orders(50_000)
+    loops.w1(records)
+    cpu, _, _ = clocked(lambda: loops.w1(records))
+    return W1_NS / (cpu / len(records) * 1e9)
 
 
 def compare(

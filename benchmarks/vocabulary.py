@@ -13,8 +13,7 @@ import reactivex
 from reactivex import Observable, operators as rx
 from reactivex.subject import Subject
 
-from benchmarks import data, loops, measure
-from benchmarks.brokers import W1_NS
+from benchmarks import measure
 from rxstreams import operators as ops
 from rxstreams.batch import Batch
 from rxstreams.runtime.graph import Graph
@@ -44,7 +43,7 @@ STATELESS: dict[str, Callable[[], Any]] = {
 
 def rows() -> Iterator[tuple[str, str, str]]:
     """(what, figure, goal) for the table."""
-    scale = _scale()
+    scale = measure.scale()
     costs = {name: scale * _microseconds(make) for name, make in STATELESS.items()}
     slowest = max(costs, key=costs.__getitem__)
     told = ", ".join(f"{name} {cost:.3f}" for name, cost in sorted(costs.items(), key=lambda one: one[1]))
@@ -73,13 +72,6 @@ def ratios(pairs: int) -> Iterator[measure.Ratio]:
         "`distinct` of 3,000 against RxPY's, which is quadratic", "> 10", lambda: _rxpy_one(rx.distinct(), few),
         lambda: _ours_one(ops.distinct(), few), records=len(few), pairs=pairs,
     )  # fmt: skip
-
-
-def _scale() -> float:
-    records = data.orders(50_000)
-    loops.w1(records)
-    cpu, _, _ = measure.clocked(lambda: loops.w1(records))
-    return W1_NS / (cpu / len(records) * 1e9)
 
 
 def _vertex(stream: Any) -> Vertex:

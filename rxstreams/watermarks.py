@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
+from math import floor
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -13,6 +14,7 @@ from rxstreams.errors import ConfigError, seconds
 
 __all__ = [
     "END",
+    "SECONDS_BELOW",
     "SOURCE",
     "START",
     "Bounded",
@@ -37,7 +39,8 @@ TimestampSource = str | Callable[[Any], Any] | None
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-_SECONDS_BELOW = 100_000_000_000  # as seconds the year 5138, as milliseconds March 1973
+SECONDS_BELOW: Final = 100_000_000_000
+"""Numbers below it are epoch seconds: as such the year 5138, as milliseconds March 1973."""
 
 
 def to_millis(value: Any) -> int:
@@ -52,7 +55,7 @@ def to_millis(value: Any) -> int:
     """
     kind = type(value)
     if kind is int:
-        return value if abs(value) >= _SECONDS_BELOW else value * 1000  # type: ignore[no-any-return]  # kind is int
+        return value if abs(value) >= SECONDS_BELOW else value * 1000  # type: ignore[no-any-return]  # kind is int
     if isinstance(value, str):
         value = _from_iso(value)
     if isinstance(value, datetime):
@@ -62,7 +65,8 @@ def to_millis(value: Any) -> int:
             )
         return (value - _EPOCH) // _MILLISECOND
     if kind is float and abs(value) < END:
-        return int(value if abs(value) >= _SECONDS_BELOW else value * 1000)
+        millis: float = value if abs(value) >= SECONDS_BELOW else value * 1000 + 0.001  # 1.001 · 1000 is a little less than 1001
+        return floor(millis)
     raise ValueError(f"expected an aware datetime, an ISO 8601 text, or epoch seconds or milliseconds, got {value!r}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -12,9 +12,9 @@ import msgspec
 
 from rxstreams.batch import Batch
 from rxstreams.errors import ConfigError, DecodeError, Policy, TimestampError, check_policy, seconds
-from rxstreams.operators.arguments import check_function, field_of
+from rxstreams.operators.arguments import check_function, column_of, field_of
 from rxstreams.stream import Node
-from rxstreams.watermarks import END, Bounded, Generator, TimestampSource, Watermarks, generator_of, to_millis
+from rxstreams.watermarks import END, SECONDS_BELOW, Bounded, Generator, TimestampSource, Watermarks, generator_of, to_millis
 
 if TYPE_CHECKING:
     from rxstreams.brokers.contract import Broker, Header
@@ -150,6 +150,7 @@ class Source(Node):
         on_error: Policy | None,
         *,
         mapping: bool | None = None,
+        kind: Any = None,
     ) -> None:
         super().__init__()
         self.feed, self.decode, self.stamping, self.on_error = feed, decode, stamping, on_error
@@ -158,6 +159,7 @@ class Source(Node):
         self.read_time = None if stamping.timestamp is None else stamping.reader()
         self.fused: Callable[[Chunk], None] | None = None
         self.mapping = mapping  # whether it decodes into dicts; None where it may be either
+        self.kind = kind  # the type that it decodes into
         self.task: asyncio.Task[None] | None = None
 
     def push(self, chunk: Chunk, *, numbered: bool) -> None:
@@ -201,7 +203,9 @@ class Source(Node):
     def stamp(self, b: Batch, partition: int) -> Batch:
         """The batch with event times, and the watermark before each record."""
         if self.read_time is not None:
-            times, b = self.each(self.read_time, b)
+            times = self.at_once(b.values)
+            if times is None:
+                times, b = self.each(self.read_time, b)
             b = b.timed(times)
         elif b.times is None:
             b = b.timed([int(self.host.now() * 1000)] * len(b))
@@ -212,6 +216,17 @@ class Source(Node):
             return b.marked(self.times.advance(partition, stamps, generator.delay))
         marks, b = self.each(partial(self.times.step, partition), b, stamps)
         return b.marked(marks)
+
+    def at_once(self, values: Sequence[Any]) -> list[Any] | None:
+        """The times of all records, at C speed, if they stand in a field as milliseconds."""
+        field = self.stamping.timestamp
+        if not isinstance(field, str):
+            return None
+        with suppress(Exception):
+            times = list(column_of(field, values))
+            if set(map(type, times)) == {int} and min(times) >= SECONDS_BELOW:
+                return times
+        return None
 
     def limit(self) -> int:
         """The greatest event time that is let in."""

@@ -124,7 +124,7 @@ def from_topic(
     feed = TopicFeed(f"topic:{name}", name, _start(start), _until(until), finish, live, silence)
     decode = _decoder(name, type)
     parameters = {"name": name, "type": None if type is Any else type, "timestamp": timestamp, "until": until}
-    make = lambda: Source(feed, decode, stamping, on_error, mapping=_mapping(type))  # noqa: E731  # a value among values
+    make = lambda: Source(feed, decode, stamping, on_error, mapping=_mapping(type), kind=type)  # noqa: E731  # a value among values
     return source_stream(Operation("from_topic", make, parameters, ends=feed, sides=("errors",)))
 
 

@@ -27,7 +27,11 @@ class Alarmed(Node):
         if self.host.clocked and due not in (self.awaited, END):
             self.awaited = due
             self.alarm.dispose()
-            self.alarm = self.host.later(max(0.0, due / 1000 - self.host.now()), lambda: self.watermark(due, 0))
+            self.alarm = self.host.later(max(0.0, due / 1000 - self.host.now()), lambda: self.clock_came_to(due))
+
+    def clock_came_to(self, due: int) -> None:
+        """The clock has come to a timer."""
+        self.watermark(due, 0)
 
     def close(self) -> None:
         self.alarm.dispose()

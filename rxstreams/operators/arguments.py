@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from keyword import iskeyword
 from operator import attrgetter
-from typing import Any
+from typing import Any, get_type_hints
 
 from reactivex import abc
 
@@ -19,6 +19,7 @@ from rxstreams.stream.loops import column_reader
 __all__ = [
     "check_aggregates",
     "check_count",
+    "check_fields",
     "check_flag",
     "check_function",
     "check_name",
@@ -26,6 +27,7 @@ __all__ = [
     "check_scheduler",
     "column_of",
     "field_of",
+    "field_types",
     "getter",
     "is_async",
 ]
@@ -63,15 +65,23 @@ def check_aggregates(where: str, aggregates: Mapping[str, Any], reserved: Contai
     """
     if not aggregates:
         raise ConfigError(f"{where}: expected at least one aggregate, such as n=agg.count()")
+    check_fields(where, aggregates, reserved)
     for label, one in aggregates.items():
-        if label in reserved:
-            raise ConfigError(
-                f"{where}: an aggregate cannot be named {label!r}, which is a field of the result already; choose another name"
-            )
-        if not label.isidentifier() or iskeyword(label):
-            raise ConfigError(f"{where}({label!r}): expected an identifier, which becomes a field's name")
         if not isinstance(one, Aggregate):
             raise ConfigError(f"{where}({label}): expected an aggregate such as agg.count(), got {one!r}")
+
+
+def check_fields(where: str, fields: Iterable[str], reserved: Container[str]) -> None:
+    """See that names can be fields of a result.
+
+    Raises:
+        ConfigError: If not.
+    """
+    for label in fields:
+        if label in reserved:
+            raise ConfigError(f"{where}: the result has a field {label!r} already; choose another name")
+        if not label.isidentifier() or iskeyword(label):
+            raise ConfigError(f"{where}({label!r}): expected an identifier, which becomes a field's name")
 
 
 def check_count(where: str, value: Any, *, least: int) -> int:
@@ -139,6 +149,16 @@ def getter(where: str, field: str | Callable[[Any], Any]) -> Callable[[Any], Any
 def field_of(value: Any, field: str) -> Any:
     """``value.field``, or ``value["field"]`` of a mapping."""
     return value[field] if isinstance(value, dict) else attrgetter(field)(value)
+
+
+def field_types(kind: Any) -> dict[str, Any]:
+    """The types of a type's fields, as a decoder sees to them; none where it has a ``__post_init__``, which may change them."""
+    if not isinstance(kind, type) or hasattr(kind, "__post_init__"):
+        return {}
+    try:
+        return get_type_hints(kind)
+    except Exception:  # a name that is not defined where the type is: then nothing is known
+        return {}
 
 
 def column_of(field: str | Callable[[Any], Any] | None, values: Sequence[Any]) -> Sequence[Any]:

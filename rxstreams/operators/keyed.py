@@ -67,6 +67,7 @@ class KeyBy(Node):
 
     def join(self, loop: Loop) -> bool:
         loop.lines.append(f"key = {loop.read(self.field)}")
-        loop.lines.append(f"if key.__class__ is not str: key = {loop.bind(internal)}(key)")
+        if not loop.is_a(self.field, str):
+            loop.lines.append(f"if key.__class__ is not str: key = {loop.bind(internal)}(key)")
         loop.keyed = True
         return True

@@ -9,6 +9,7 @@ from typing import Any
 from rxstreams.batch import Batch
 from rxstreams.operators.alarms import Alarmed
 from rxstreams.operators.holding import Kept, keep, release
+from rxstreams.operators.stores import Store
 from rxstreams.state.codec import TAGGED
 from rxstreams.stream import UNBOUNDED
 from rxstreams.watermarks import START
@@ -16,27 +17,10 @@ from rxstreams.watermarks import START
 __all__ = ["Outbox"]
 
 
-class Waiting:
-    """The results that wait, by number, as a commit saves them."""
-
-    codec = TAGGED
-    spaces = None
-
-    def __init__(self, node: Any) -> None:
-        self.node = node
-        self.states: dict[int, tuple[Any, ...]] = {}
-        self.dirty: set[int] = set()
-
-    @property
-    def identity(self) -> str:
-        """What they are saved under."""
-        return f"{self.node.identity}/waiting"
-
-
 class Outbox(Alarmed):
     """A node that gives its results out as far as there is room below; the rest waits, saved, and it asks for no records.
 
-    The watermark, and the end, wait for the last of them.
+    The watermark, and the end, wait for the last of them. ``store`` has what waits, by number.
     """
 
     codec = TAGGED
@@ -45,7 +29,7 @@ class Outbox(Alarmed):
     def __init__(self) -> None:
         super().__init__()
         self.kept: deque[tuple[int, Kept]] = deque()
-        self.store = Waiting(self)
+        self.store = Store(self, "waiting")
         self.number = 0
         self.reached = START
         self.ended = False

@@ -19,6 +19,7 @@ from rxstreams.operators.arguments import check_count, check_function, check_nam
 from rxstreams.state.codec import TAGGED
 from rxstreams.state.keys import original, topic_key
 from rxstreams.stream import LOST, Node, Operation, Pace, Stream, attached, operator
+from rxstreams.stream.loops import Loop
 from rxstreams.watermarks import to_millis
 
 __all__ = ["CallableSink", "TopicSink", "ViewSink", "to_callable", "to_topic", "to_view"]
@@ -232,6 +233,10 @@ class Calling(Node):
     def batch(self, b: Batch, port: int) -> None:
         _, b = self.each(self.function, b)
         self.emit(b)
+
+    def join(self, loop: Loop) -> bool:
+        loop.lines.append(f"{loop.bind(self.function)}(value)")
+        return True
 
 
 class Waiting(NamedTuple):

@@ -45,6 +45,8 @@ OperatorsFor = Callable[[str, Mapping[str, Observable[Any]]], Sequence[Callable[
 """The operators that an expression stands for, given the picture's inputs by name."""
 
 _LINE = re.compile(r"(\w+(?:\[\d+\])?) +([-|#(][^ ]*)(?:  +(.*))?$")
+_UNSEEN = 0.0101
+"""The part of a character that cannot be drawn: a timer may be a millisecond behind the time that it waits for."""
 _OPERATOR = re.compile(r"\[ (.+) \](?:  +.*)?$")
 _SCALE = re.compile(r"one character = (\w+) (millisecond|second|minute|hour|day)s?\b")
 _VALUE = re.compile(r"(\w+) ?= ?(.+?)(?=,? +\w+ ?= ?|$)")
@@ -212,7 +214,7 @@ class _Fields(dict[str, Any]):  # noqa: PLW1641  # a dict has no hash either
 
 def _same(shown: Event, actual: Event) -> bool:
     (time, one), (at, other) = shown, actual
-    if abs(time - at) > 1e-6:
+    if abs(time - at) > _UNSEEN:
         return False
     if isinstance(one, OnNext) and isinstance(other, OnNext):
         return bool(one.value == other.value)

@@ -7,14 +7,17 @@ done. Of times it keeps the greatest only, for windows that close the loop.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
 from rxstreams.batch import Batch
 from rxstreams.errors import OperatorError
 from rxstreams.feeds.source import Chunk, Source
+from rxstreams.operators.arguments import field_types
 from rxstreams.stream.loops import Follower, Loop
-from rxstreams.watermarks import Bounded, to_millis
+from rxstreams.watermarks import SECONDS_BELOW, Bounded, to_millis
 
 if TYPE_CHECKING:
     from rxstreams.runtime.graph import Graph
@@ -23,8 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["fuse"]
 
 NEVER = 2**63
-SECONDS_BELOW = 100_000_000_000
-"""Integers below it are epoch seconds; see ``to_millis``."""
 
 
 def fuse(graph: Graph) -> bool:
@@ -32,7 +33,8 @@ def fuse(graph: Graph) -> bool:
     out, which needs the records' order.
     """
     fused = [one for vertex in graph.sources if (one := _fused(vertex)) is not None]
-    if {vertex for vertex in graph.vertices if vertex.node.has_timers} - {one.last for one in fused}:
+    inputs = Counter(vertex for one in fused for vertex in one.joined)
+    if any(vertex.node.has_timers and inputs[vertex] < vertex.node.ports for vertex in graph.vertices):
         return False
     for one in fused:
         one.begin()
@@ -48,24 +50,29 @@ def _fused(vertex: Vertex) -> Fused | None:
     clock = FusedClock(source) if vertex.wants_time else None
     if clock is not None and not isinstance(source.times.generator, Bounded):
         return None
-    loop = Loop(mapping=source.mapping, clock=clock)
+    loop = Loop(mapping=source.mapping, clock=clock, fields=field_types(source.kind))
     loop.lines.append(f"value = {loop.bind(source.decode)}(value)")
     if clock is not None:
         loop.lines += clock.lines(loop)
-    last = _join(vertex, loop)
-    if last is vertex or (clock is not None and clock.follower is None):
+    joined = _join(vertex, loop)
+    if not joined:
         return None
-    return Fused(source, last, loop, clock)
+    loop.closed = loop.closed or not joined[-1].edges
+    return Fused(source, joined, loop, clock)
 
 
-def _join(vertex: Vertex, loop: Loop) -> Vertex:
-    """Have the operators after ``vertex`` join the loop; return the last one that did."""
-    while len(vertex.edges) == 1 and not vertex.sides and not loop.closed:
-        following, _ = vertex.edges[0]
-        if "errors" in following.sides or not following.node.join(loop):
+def _join(vertex: Vertex, loop: Loop) -> list[Vertex]:
+    """Have the operators after ``vertex`` join the loop; return those that did."""
+    joined: list[Vertex] = []
+    while len(vertex.edges) == 1 and not loop.closed and (vertex.node.has_timers or not vertex.sides):
+        vertex, loop.port = vertex.edges[0]
+        loop.timed = loop.clock is not None and any(
+            target.wants_time for target in (*(target for target, _ in vertex.edges), *vertex.sides.values())
+        )
+        if "errors" in vertex.sides or not vertex.node.join(loop):
             break
-        vertex = following
-    return vertex
+        joined.append(vertex)
+    return joined
 
 
 class FusedClock:
@@ -74,11 +81,13 @@ class FusedClock:
     def __init__(self, source: Source) -> None:
         self.source, self.times = source, source.times
         self.stamped = source.stamping.timestamp is None
-        self.follower: Follower | None = None
+        self.followers: list[Follower] = []
+        self.limits: list[Callable[[], int]] = []
         self.delay = self.others = 0
 
-    def lead(self, follower: Follower) -> None:
-        self.follower = follower
+    def lead(self, follower: Follower, others: Callable[[], int] | None) -> None:
+        self.followers.append(follower)
+        self.limits += [] if others is None else [others]
 
     def lines(self, loop: Loop) -> list[str]:
         """The statements that set ``time``, and say when it has come to something.
@@ -88,8 +97,9 @@ class FusedClock:
         lines = []
         if not self.stamped:
             lines.append(f"time = {loop.read(self.source.stamping.timestamp)}")
-            seconds = f"time < {SECONDS_BELOW}"  # what is long before 1970 is looked at once more
-            lines.append(f"if time.__class__ is not int or {seconds}: time = {loop.bind(to_millis)}(time)")
+            other = "" if loop.is_a(self.source.stamping.timestamp, int) else "time.__class__ is not int or "
+            # What is long before 1970 is looked at once more.
+            lines.append(f"if {other}time < {SECONDS_BELOW}: time = {loop.bind(to_millis)}(time)")
         reach = loop.bind(self.reach)
         return [
             *lines,
@@ -104,21 +114,21 @@ class FusedClock:
         assert isinstance(self.times.generator, Bounded)
         self.delay = self.times.generator.delay
         high = self.times.begin(partition) + self.delay
-        self.others = self.times.others(partition)
+        self.others = min([self.times.others(partition), *(limit() for limit in self.limits)])
         return high, self.due(), self.source.limit()
 
     def mark(self, high: int) -> int:
         return min(high - self.delay, self.others)
 
     def due(self) -> int:
-        assert self.follower is not None
-        due = self.follower.next_time
+        due = min((follower.next_time for follower in self.followers), default=NEVER)
         return due + self.delay if due <= self.others else NEVER
 
     def reach(self, high: int) -> int:
         """Time has come to what was due; return what is due next."""
-        assert self.follower is not None
-        self.follower.reach(self.mark(high))
+        mark = self.mark(high)
+        for follower in self.followers:
+            follower.reach(mark)
         return self.due()
 
     def end(self, partition: int, high: int) -> None:
@@ -129,28 +139,29 @@ class FusedClock:
 class Fused:
     """A source and the operators that joined its loop."""
 
-    def __init__(self, source: Source, last: Vertex, loop: Loop, clock: FusedClock | None) -> None:
-        self.source, self.last, self.clock = source, last, clock
-        self.closed, self.keyed, self.after = loop.closed, loop.keyed, loop.after
+    def __init__(self, source: Source, joined: list[Vertex], loop: Loop, clock: FusedClock | None) -> None:
+        self.source, self.joined, self.last, self.clock = source, joined, joined[-1], clock
+        self.closed, self.keyed, self.timed, self.after = loop.closed, loop.keyed, loop.timed, loop.after
         self.loop = loop.function()
 
     def begin(self) -> None:
         """From here on the source's records go through the loop."""
         self.source.fused = self.push
-        if self.clock is not None and self.clock.follower is not None:
-            self.clock.follower.fused = True
+        for follower in self.clock.followers if self.clock is not None else ():
+            follower.fused = True
 
     def push(self, chunk: Chunk) -> None:
         """Put raw records through the loop, and emit what comes out as one batch."""
         values: list[Any] = []
         keys: list[Any] = []
+        times: list[int] = []
         left = iter(chunk.values)
         clock = self.clock
         try:
             if clock is None:
                 self.loop(left, values, keys)
             else:
-                high = self.loop(left, values, keys, chunk.timestamps, *clock.begin(chunk.partition))
+                high = self.loop(left, values, keys, times, chunk.timestamps, *clock.begin(chunk.partition))
         except Exception as error:  # the iterator stands after the record at which it was raised
             self.blame(error, chunk, len(chunk.values) - length_hint(left) - 1)
         for action in self.after:
@@ -159,7 +170,7 @@ class Fused:
             clock.end(chunk.partition, high)
             self.source.forward(self.source.times.now)
         if not self.closed:
-            self.last.emit(Batch(values, None, keys if self.keyed else None))
+            self.last.emit(Batch(values, times if self.timed else None, keys if self.keyed else None))
 
     def blame(self, error: Exception, chunk: Chunk, at: int) -> None:
         """Stop the run, saying where: the record goes through the operators one by one, and fails at its own."""

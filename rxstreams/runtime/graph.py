@@ -45,7 +45,7 @@ class Graph:
         clock: Seconds since the epoch.
         timer: Calls an action after some seconds, as ``loop.call_later`` does; None never does (to look at a graph only).
         on_lost: Told of every record that was let go.
-        on_late: Told of records that came too late, and where.
+        on_aside: Told of records that came too late, and of ids that were evicted, and where.
     """
 
     def __init__(
@@ -56,9 +56,9 @@ class Graph:
         clock: Callable[[], float],
         timer: Callable[[float, Callable[[], None]], Any] | None = None,
         on_lost: Callable[[Failure, Skip | DeadLetter], None] = lambda failure, policy: None,
-        on_late: Callable[[Vertex, Batch], None] = lambda vertex, late: None,
+        on_aside: Callable[[Vertex, str, Batch], None] = lambda vertex, name, what: None,
     ) -> None:
-        self.policy, self.clock, self.timer, self.note_lost, self.note_late = policy, clock, timer, on_lost, on_late
+        self.policy, self.clock, self.timer, self.note_lost, self.note_aside = policy, clock, timer, on_lost, on_aside
         self.vertices: list[Vertex] = []
         self._of: dict[Stream[Any], Vertex] = {}
         self._making: list[Opaque] = []

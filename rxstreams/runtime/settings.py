@@ -39,6 +39,7 @@ class Statistics:
         interval: The effective commit interval, in seconds.
         lost: Records that a policy let go.
         late: Records that came when no window took them any more; where their stream ``late`` is read, they are there.
+        evicted: Ids that ``dedup`` forgot early, for its ``capacity``.
         restarts: How often the task was begun anew.
         restored: State entries restored at the last start.
     """
@@ -49,5 +50,6 @@ class Statistics:
     interval: float = 0.0
     lost: int = 0
     late: int = 0
+    evicted: int = 0
     restarts: int = 0
     restored: int = 0

@@ -64,7 +64,7 @@ class Task:
             clock=settings.clock,
             timer=self.loop.call_later,
             on_lost=self._note_lost,
-            on_late=self._note_late,
+            on_aside=self._note_aside,
         )
         self.graph.woken = self._wake
         self.table = f"{settings.app}.state"
@@ -91,8 +91,13 @@ class Task:
         self.statistics.lost += 1
         self._say("record let go", failure.stage, 1, policy=repr(policy), error=str(failure.error))
 
-    def _note_late(self, vertex: Vertex, late: Batch) -> None:
-        """Count records that came too late; where nobody reads them, say so, because they are gone."""
+    def _note_aside(self, vertex: Vertex, name: str, what: Batch) -> None:
+        """Count records that came too late, and ids that were evicted; where nobody reads them, say so, because they are gone."""
+        if name == "evicted":
+            self.statistics.evicted += len(what)
+            self._say("ids were forgotten early, for capacity; their duplicates will pass", vertex.title, len(what))
+            return
+        late = what
         self.statistics.late += len(late)
         if "late" not in vertex.sides:
             seconds = round(max(one.by for one in late.values), 3)

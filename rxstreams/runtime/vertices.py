@@ -45,8 +45,9 @@ class Mark(NamedTuple):
     watermark: int
 
 
-def _siblings_apart(order: Sequence[float], unit: float) -> Iterator[float]:
-    last, n = -1.0, 0.0
+def _siblings_apart(order: Sequence[float], unit: float, elder: float, n: float) -> Iterator[float]:
+    """Order numbers apart, where the last that went out was number ``n`` of those that came in as ``elder``."""
+    last = elder
     for number in order:
         n = min(n + 1, MOST_SIBLINGS) if number == last else 0.0
         last = number
@@ -75,7 +76,7 @@ class Vertex:
         self.clocks: frozenset[Vertex] = frozenset()
         self.sibling_level = 0
         self.timers_after = 0.5
-        self.youngest: tuple[Any, float, float] = (None, 0, 0)
+        self.youngest: tuple[Any, float, float] = (None, -1.0, -1.0)
         self.keyed = stream is not None and stream.keyed
         self.clocked = stream is not None and stream.clocked
         self.wants_time = self.wants_marks = self.wants_latest = False
@@ -119,14 +120,23 @@ class Vertex:
         unit = SIBLINGS**-self.sibling_level
 
         def emit(b: Batch) -> None:
-            if unit < 1 and b.order is not None and len(set(b.order)) < len(b.order):
-                apart = list(_siblings_apart(b.order, unit))
-                self.youngest = self.graph.pushed, b.order[-1], apart[-1]
-                b = b.ordered(apart)
+            if unit < 1 and b.order:
+                b = b.ordered(self._apart(b.order, unit))
             for inlet in inlets:
                 inlet(b)
 
         return emit
+
+    def _apart(self, order: Sequence[float], unit: float) -> Sequence[float]:
+        """A batch's order numbers, such that brothers and sisters can be told apart, in whichever batches they go out."""
+        push, elder, younger = self.youngest
+        apart = order
+        if push is not self.graph.pushed:
+            elder = younger = -1.0
+        if order[0] == elder or len(set(order)) < len(order):
+            apart = list(_siblings_apart(order, unit, elder, (younger - elder) / unit))
+        self.youngest = self.graph.pushed, order[-1], apart[-1]
+        return apart
 
     def _set_timeline(self, b: Batch) -> None:
         if self.graph.pushed is not None:
@@ -313,8 +323,8 @@ class Vertex:
         return self.graph.demand.room_below(self)
 
     def aside(self, name: str, batch: Batch) -> None:
-        if name == "late":
-            self.graph.note_late(self, batch)
+        if name in ("late", "evicted"):
+            self.graph.note_aside(self, name, batch)
         side = self.sides.get(name)
         if side is not None:
             side.emit(batch)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 from enum import Enum
-from functools import lru_cache
+from functools import lru_cache, total_ordering
 from itertools import chain
 from struct import Struct
 from typing import Any
@@ -26,6 +26,7 @@ from rxstreams.state.classes import enum_member, enum_parts
 
 __all__ = [
     "BadKeyError",
+    "Ordered",
     "Tagged",
     "decode_key",
     "encode_key",
@@ -33,6 +34,7 @@ __all__ = [
     "internal_all",
     "key_group",
     "key_groups",
+    "ordered",
     "original",
     "topic_key",
 ]
@@ -198,6 +200,30 @@ _DECODERS: dict[bytes, Callable[[bytes], Any]] = {
     b"(": lambda body: tuple(_decode_parts(body)),
     b"e": lambda body: enum_member(*_decode_parts(body)),
 }
+
+
+@total_ordering
+class Ordered:
+    """A key that is no text, with an order among all keys: that of their encodings, as which texts stand anyway."""
+
+    __slots__ = ("code", "key")
+
+    def __init__(self, key: Hashable) -> None:
+        self.key, self.code = key, encode_key(key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Ordered) and self.code == other.code
+
+    def __lt__(self, other: Any) -> bool:
+        return self.code < (other.code if isinstance(other, Ordered) else encode_key(other))
+
+    def __hash__(self) -> int:
+        return hash(self.code)
+
+
+def ordered(key: Hashable) -> Any:
+    """What stands for an internal key where keys of all kinds must be sorted: texts as they are, others as ``Ordered``."""
+    return key if type(key) is str else Ordered(key)
 
 
 def topic_key(key: Any) -> bytes | None:

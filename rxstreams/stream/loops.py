@@ -11,9 +11,10 @@ functions are bound to names of ours.
 from __future__ import annotations
 
 import keyword
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from operator import attrgetter, itemgetter
+from types import MappingProxyType
 from typing import Any, Protocol
 
 __all__ = ["Clock", "Follower", "Loop", "column_reader", "define", "indented", "single"]
@@ -50,7 +51,7 @@ class Follower(Protocol):
 
 
 class Clock(Protocol):
-    """Event time in a loop, whose function then is one of (records, values, keys, stamps, high, due, limit) and returns ``high``.
+    """Event time in a loop; its function then is of (records, values, keys, times, stamps, high, due, limit), and gives ``high``.
 
     Attributes:
         stamped: Whether each record's time stands in ``stamps``.
@@ -63,11 +64,11 @@ class Clock(Protocol):
         ...
 
     def due(self) -> int:
-        """The greatest time at which the operator that closes the loop has something to do."""
+        """The greatest time at which an operator in the loop has something to do."""
         ...
 
-    def lead(self, follower: Follower) -> None:
-        """Have the follower told when the watermark comes to its next time."""
+    def lead(self, follower: Follower, others: Callable[[], int] | None) -> None:
+        """Have the follower told when the watermark comes to its next time; ``others`` is how far its other inputs have."""
         ...
 
 
@@ -79,20 +80,26 @@ class Loop:
         before, behind: Statements before and behind the loop.
         closed: Whether the last operator passes nothing on, so that no value is collected.
         keyed: Whether ``key`` is set.
+        timed: Whether results' times are wanted.
         mapping: Whether ``value`` is a dict (None: not known).
+        fields: The types of the value's fields, as far as its decoder has seen to them.
+        port: Which input of the operator that joins next these records are.
         after: What to do after each push.
         names: What the code sees.
         clock: Where the loop reads each record's ``time``: it also keeps ``high``, the greatest so far, and ``due``, the one at
             which something has to be done.
     """
 
-    def __init__(self, *, mapping: bool | None, clock: Clock | None = None) -> None:
-        self.mapping, self.clock = mapping, clock
+    def __init__(
+        self, *, mapping: bool | None, clock: Clock | None = None, fields: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
+        self.mapping, self.clock, self.fields = mapping, clock, fields
         self.lines: list[str] = []
         self.before: list[str] = []
         self.behind: list[str] = []
         self.after: list[Callable[[], None]] = []
-        self.closed = self.keyed = False
+        self.closed = self.keyed = self.timed = False
+        self.port = 0
         self.names: dict[str, Any] = {}
 
     def bind(self, thing: Any) -> str:
@@ -104,7 +111,11 @@ class Loop:
     def call(self, function: Callable[[Any], Any]) -> None:
         """Replace the value by a function of it; of what kind it is then, nobody knows."""
         self.lines.append(f"value = {self.bind(function)}(value)")
-        self.mapping = None
+        self.mapping, self.fields = None, {}
+
+    def is_a(self, field: Any, kind: type) -> bool:
+        """Whether what ``read`` reads is known to be of just this type."""
+        return isinstance(field, str) and self.fields.get(field) is kind
 
     def read(self, field: str | Callable[[Any], Any] | None) -> str:
         """The expression for a field of the value."""
@@ -123,10 +134,12 @@ class Loop:
         if not self.closed:
             lines.append("append(value)")
             lines += ["append_key(key)"] if self.keyed else []
+            lines += ["append_time(time)"] if self.timed else []
         bound = "".join(f", {name}={name}" for name in self.names)  # as locals they are found quicker than as globals
         code = f"""
-def loop(records, values, keys{"" if self.clock is None else ", stamps, high, due, limit"}{bound}):
+def loop(records, values, keys{"" if self.clock is None else ", times, stamps, high, due, limit"}{bound}):
     append, append_key = values.append, keys.append
+    {"append_time = times.append" if self.timed else ""}
 {indented(self.before, 1)}
     for {"value, time in zip(records, stamps)" if self.clock is not None and self.clock.stamped else "value in records"}:
 {indented(lines, 2)}

@@ -227,6 +227,9 @@ def _built(inputs: Mapping[str, Input], parts: Parts, build: Build | None, opera
     return cast("Stream[Any]", source.pipe(*operators_for(parts.operator, streams)))
 
 
+_TICK = 0.001
+
+
 class Show:
     """A picture being played."""
 
@@ -255,13 +258,17 @@ class Show:
         return {name: list(self.came(stream)) for name, stream in self.streams.items()}
 
     def advance(self, at: float) -> None:
-        """Let the clock come to a place, and time with it where that follows the clock."""
-        while self.drive.clock.now < at * self.unit - 1e-9:
-            step = min(self.unit, at * self.unit - self.drive.clock.now)
-            self.drive.advance(step)
-            for name, one in self.inputs.items() if self.by_clock else ():
-                if self.open[name]:
-                    self.drive.watermark(self.drive.clock.now, source=one.stream)
+        """Let the clock come to a place, and time with it where that follows the clock.
+
+        It stops a millisecond behind each place, too: there time has passed what stands in it, and what waits for that comes.
+        """
+        while (now := self.drive.clock.now) < at * self.unit - 1e-9:
+            stop = min(now + self.unit, at * self.unit)
+            for moment in sorted({min(now + _TICK, stop), stop}):
+                self.drive.advance(moment - self.drive.clock.now)
+                for name, one in self.inputs.items() if self.by_clock else ():
+                    if self.open[name]:
+                        self.drive.watermark(self.drive.clock.now, source=one.stream)
 
     def act(self, name: str, partition: int, what: Notification[Any]) -> None:
         """Do what a marble says."""

@@ -305,7 +305,7 @@ MUTANTS = [
     mutant(
         "marbles: places are compared",
         "pictures/marbles.py",
-        "    if abs(time - at) > 1e-6:\n        return False\n",
+        "    if abs(time - at) > _UNSEEN:\n        return False\n",
         "",
         f"{MARBLES}a_diagram_that_is_wrong_in_one_place_does_not_hold",
     ),

@@ -7,7 +7,8 @@ from heapq import heapify, heappop, heappush
 
 from rxstreams.aggregates.compiled import step_lines
 from rxstreams.errors import Policy
-from rxstreams.operators.windows.closing import Closing, Code
+from rxstreams.operators.stepping import Code
+from rxstreams.operators.windows.closing import Closing
 from rxstreams.operators.windows.rows import Row, Rows
 from rxstreams.state.spaces import Spaces, Touched
 from rxstreams.stream.loops import Loop
@@ -48,7 +49,7 @@ class Panes(Closing):
     def pending(self) -> int:
         return len(self.spaces.states)
 
-    def lines(self, loop: Loop, code: Code) -> Sequence[str]:
+    def lines(self, loop: Loop, code: Code, port: int) -> Sequence[str]:
         # A row that is new comes into its pane only when the record has been taken in, so that one that fails leaves no trace.
         compute, store = step_lines(self.rows.slots, loop)
         find, again = loop.bind(self.spaces.touched.get), loop.bind(self.touch)
@@ -100,7 +101,7 @@ class Panes(Closing):
             start = self.over.begin(end)
             merged = self.close_window(start, end)
             if merged:
-                self.put(self.made(merged, start, end), merged, end, mark)
+                self.put(self.made(merged, start, end), merged, end - 1, end, mark)
             self.find_next(end)
         self.high = max(self.high, mark)
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from functools import total_ordering
 from heapq import heapify, heappop, heappush
 from operator import itemgetter
 from typing import Any
 
 from rxstreams.aggregates.compiled import step_lines
 from rxstreams.errors import Policy
-from rxstreams.operators.windows.closing import ON_TIME, Closing, Code, add
+from rxstreams.operators.stepping import Code, add
+from rxstreams.operators.windows.closing import ON_TIME, Closing
 from rxstreams.operators.windows.rows import Row, Rows
-from rxstreams.state.keys import encode_key
+from rxstreams.state.keys import Ordered, ordered
 from rxstreams.stream.loops import Loop
 from rxstreams.watermarks import END
 from rxstreams.windows import Session
@@ -40,7 +40,7 @@ class Sessions(Closing):
 
     def start(self) -> None:
         super().start()
-        self.heap[:] = [(row[1], row[2], _ordered(key)) for key, held in self.states.items() for row in _each(held)]
+        self.heap[:] = [(row[1], row[2], ordered(key)) for key, held in self.states.items() for row in _each(held)]
         heapify(self.heap)  # this very list is known to the loop
 
     @property
@@ -51,7 +51,7 @@ class Sessions(Closing):
     def pending(self) -> int:
         return sum(len(_each(held)) for held in self.states.values())
 
-    def lines(self, loop: Loop, code: Code) -> Sequence[str]:
+    def lines(self, loop: Loop, code: Code, port: int) -> Sequence[str]:
         compute, store = step_lines(self.rows.slots, loop)
         states, unsaved, heap = loop.bind(self.states), loop.bind(self.unsaved), loop.bind(self.heap)
         slots = ", ".join(map(repr, self.rows.empty))
@@ -66,7 +66,7 @@ class Sessions(Closing):
             *(f"    {line}" for line in (*compute, *store)),
             f"    {states}[key] = row",
             f"    {loop.bind(self.unsaved.add)}(key)",
-            f"    {loop.bind(heappush)}({heap}, (stop, time, key if key.__class__ is str else {loop.bind(_ordered)}(key)))",
+            f"    {loop.bind(heappush)}({heap}, (stop, time, key if key.__class__ is str else {loop.bind(ordered)}(key)))",
             f"    if {heap}[0][0] == stop: due = {code.due}",
             "elif row.__class__ is list and time < row[1] and row[0] < stop:",
             *(f"    {line}" for line in (*compute, *store)),
@@ -88,7 +88,7 @@ class Sessions(Closing):
         self.rows.step(row, value)
         if not touched:
             held = (*held, row)
-            heappush(self.heap, (stop, time, _ordered(key)))
+            heappush(self.heap, (stop, time, ordered(key)))
         for other in touched[1:]:
             self.rows.merge(row, other)
             held = tuple(one for one in held if one is not other)
@@ -114,13 +114,13 @@ class Sessions(Closing):
         keys: list[Hashable] = []
         rows: list[Row] = []
         while heap and heap[0][0] <= mark:
-            end, first, ordered = heappop(heap)
-            key = ordered.key if ordered.__class__ is Ordered else ordered
+            end, first, stands = heappop(heap)
+            key = stands.key if stands.__class__ is Ordered else stands
             held = _each(states.get(key, ()))
             for row in held:
                 if row[2] == first:
                     if row[1] > end:
-                        heappush(heap, (row[1], first, ordered))
+                        heappush(heap, (row[1], first, stands))
                         break
                     keys.append(key)
                     rows.append(row)
@@ -134,7 +134,7 @@ class Sessions(Closing):
         if not self.fused:
             for key, row in zip(keys, rows, strict=True):
                 merged = {key: row}
-                self.put(self.made(merged, row[0], row[1]), merged, row[1], mark)
+                self.put(self.made(merged, row[0], row[1]), merged, row[1] - 1, row[1], mark)
             return
         try:
             results = self.rows.spans(keys, rows, ON_TIME)
@@ -155,26 +155,3 @@ class Sessions(Closing):
 def _each(held: Any) -> Sequence[Row]:
     """A key's sessions, of what is held for it."""
     return (held,) if held.__class__ is list else held
-
-
-@total_ordering
-class Ordered:
-    """A key that is no text, with an order among all keys: that of their encodings, as which texts stand anyway."""
-
-    __slots__ = ("code", "key")
-
-    def __init__(self, key: Hashable) -> None:
-        self.key, self.code = key, encode_key(key)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Ordered) and self.code == other.code
-
-    def __lt__(self, other: Any) -> bool:
-        return self.code < (other.code if isinstance(other, Ordered) else encode_key(other))
-
-    def __hash__(self) -> int:
-        return hash(self.code)
-
-
-def _ordered(key: Hashable) -> Any:
-    return key if type(key) is str else Ordered(key)

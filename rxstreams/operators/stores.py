@@ -1,0 +1,133 @@
+"""State that stands apart from a node's own, and how it is freed by time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rxstreams.state.codec import TAGGED, StateCodec
+from rxstreams.stream import Node
+from rxstreams.stream.loops import Loop
+from rxstreams.watermarks import END
+
+if TYPE_CHECKING:
+    from rxstreams.operators.stepping import Code
+
+__all__ = ["PARTS", "Aged", "Store"]
+
+PARTS = 16
+"""In how many steps what is kept is freed; so it is kept for a sixteenth longer at most."""
+
+
+class Store:
+    """A part of a node's state, saved beside its own.
+
+    Args:
+        node: Whose it is.
+        name: Which part.
+    """
+
+    codec: StateCodec = TAGGED
+    spaces = None
+
+    def __init__(self, node: Node, name: str) -> None:
+        self.node, self.name = node, name
+        self.states: dict[Any, Any] = {}
+        self.dirty: set[Any] = set()
+
+    @property
+    def identity(self) -> str:
+        """What it is saved under."""
+        return f"{self.node.identity}/{self.name}"  # type: ignore[attr-defined]  # every stateful node of a run has one
+
+
+class Aged(Store):
+    """States of keys that go when the watermark has passed their time by more than ``keep``.
+
+    Keys are gathered by time, in steps of a sixteenth of how long they are kept; so no key is looked at before it may go, all of
+    a step go at once, and what came and went between two commits costs these nothing.
+
+    Args:
+        node: Whose it is.
+        name: Which part.
+        keep: Milliseconds.
+
+    Attributes:
+        ages: By step, the keys whose state has something of it, each as often as it has.
+        several: The keys whose state is of more than one record, or step; they are looked at one by one when a step goes.
+    """
+
+    def __init__(self, node: Node, name: str, keep: int) -> None:
+        super().__init__(node, name)
+        self.keep = keep
+        self.width = max(1, abs(keep) // PARTS)
+        self.ages: dict[int, list[Hashable]] = {}
+        self.several: set[Hashable] = set()
+        self.saved: dict[int, int] = {}
+        """By step, how many of its keys the last commit has seen; the others have no saved state to delete."""
+
+    def times_of(self, key: Hashable) -> Sequence[int]:
+        """The times of what a key's state is of."""
+        raise NotImplementedError
+
+    def forget(self, key: Hashable, age: int) -> None:
+        """Forget what a key of ``several`` has of a step; the last of it takes the key out of there."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        """How many records are kept."""
+        return sum(map(len, self.ages.values()))
+
+    def start(self) -> None:
+        """Begin, with what was saved."""
+        for key in self.states:
+            times = self.times_of(key)
+            for time in times:
+                self.ages.setdefault(time // self.width, []).append(key)
+            if len(times) > 1:
+                self.several.add(key)
+        self.saved = {age: len(keys) for age, keys in self.ages.items()}
+
+    def aging(self, loop: Loop, code: Code, key: str = "key", time: str = "time") -> list[str]:
+        """The statements for a key that has something of a time now; the expressions for these."""
+        loop.before.append("begin = end = 0")
+        return [
+            f"if not begin <= {time} < end:",
+            f"    begin = {time} - {time} % {self.width}",
+            f"    end = begin + {self.width}",
+            f"    aged = {loop.bind(self.step)}({time})",
+            f"    due = {code.due}",
+            f"aged.append({key})",
+        ]
+
+    def step(self, time: int) -> list[Hashable]:
+        """The keys of a time's step."""
+        return self.ages.setdefault(time // self.width, [])
+
+    @property
+    def next_time(self) -> int:
+        """The watermark at which something goes."""
+        return (min(self.ages) + 1) * self.width + self.keep if self.ages else END
+
+    def expire(self, mark: int) -> None:
+        """Forget what the watermark ``mark`` has passed."""
+        last = (mark - self.keep) // self.width - 1
+        for age in sorted(age for age in self.ages if age <= last):  # a state of several steps may go with the last of them
+            keys, saved = self.ages.pop(age), self.saved.pop(age, 0)
+            self.dirty.update(keys[:saved])
+            others = self.several.intersection(keys)
+            if others:
+                keys = [key for key in keys if key not in others]
+            deque(map(self.states.pop, keys), maxlen=0)
+            for key in others:
+                self.forget(key, age)
+                self.dirty.add(key)
+
+    def settle(self) -> None:
+        """A commit follows."""
+        for age, keys in self.ages.items():
+            before = self.saved.get(age, 0)
+            if before < len(keys):
+                self.dirty.update(keys[before:])
+                self.saved[age] = len(keys)
