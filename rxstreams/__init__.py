@@ -40,10 +40,11 @@ if TYPE_CHECKING:
     from rxstreams import testing
     from rxstreams.brokers import Broker, Record, connect
     from rxstreams.feeds import from_async_iterable, from_iterable, from_topic
+    from rxstreams.operators.joins.tables import latest_by_key, table
     from rxstreams.pictures import Picture, draw, table_of_operators
     from rxstreams.runtime import Failure, Running, explain_time, run, start
     from rxstreams.state.keyed import Context, KeyedOperator
-    from rxstreams.views import PublishedView, View, view
+    from rxstreams.views import View, view
 
 __version__ = "0.1.0"
 
@@ -57,7 +58,6 @@ __all__ = [
     "KeyedOperator",
     "Operator",
     "Picture",
-    "PublishedView",
     "Record",
     "Retry",
     "Running",
@@ -77,11 +77,13 @@ __all__ = [
     "from_iterable",
     "from_topic",
     "hopping",
+    "latest_by_key",
     "operators",
     "run",
     "session",
     "sliding",
     "start",
+    "table",
     "table_of_operators",
     "testing",
     "tumbling",
@@ -92,10 +94,11 @@ __all__ = [
 _LATER = {
     **dict.fromkeys(("Broker", "Record", "connect"), "rxstreams.brokers"),
     **dict.fromkeys(("from_async_iterable", "from_iterable", "from_topic"), "rxstreams.feeds"),
+    **dict.fromkeys(("latest_by_key", "table"), "rxstreams.operators.joins.tables"),
     **dict.fromkeys(("Context", "KeyedOperator"), "rxstreams.state.keyed"),
     **dict.fromkeys(("Picture", "draw", "table_of_operators"), "rxstreams.pictures"),
     **dict.fromkeys(("Failure", "Running", "explain_time", "run", "start"), "rxstreams.runtime"),
-    **dict.fromkeys(("PublishedView", "View", "view"), "rxstreams.views"),
+    **dict.fromkeys(("View", "view"), "rxstreams.views"),
 }
 
 

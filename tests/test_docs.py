@@ -108,7 +108,10 @@ def test_an_operator_says_what_it_takes_holds_and_when_it_ends(name: str) -> Non
 @pytest.mark.parametrize("name", sorted(set(operators.__all__) - {"partition"}))
 def test_an_operator_is_what_it_says(name: str) -> None:
     """What a docstring says of interleaving and clock, and of holding nothing, is what the blueprint says."""
-    row, operation = rxstreams.table_of_operators()[name], rxstreams.from_iterable([1]).pipe(BUILD[name]()).operation
+    row, operation = (
+        rxstreams.table_of_operators()[name],
+        rxstreams.from_iterable([1]).pipe(operators.key_by(bool), BUILD[name]()).operation,
+    )
     assert row.depends_on == operation.depends_on
     assert (row.holds in ("nothing.", "nothing in a run; in a subscription the inner Observables that have not ended.")) == (
         not operation.stateful and name not in ("group_by", "to_topic", "to_callable")

@@ -12,14 +12,16 @@ if _TYPE_CHECKING:
     from rxstreams.operators.aggregating import aggregate
     from rxstreams.operators.buffering import buffer_with_count, buffer_with_time, buffer_with_time_or_count
     from rxstreams.operators.combining import combine_latest, merge, with_latest_from
-    from rxstreams.operators.dedup import distinct
+    from rxstreams.operators.deduplicating import dedup
     from rxstreams.operators.delaying import delay, timeout
     from rxstreams.operators.ending import last, take_last
     from rxstreams.operators.folding import reduce, scan
+    from rxstreams.operators.joins import as_of_join, interval_join, join_table
     from rxstreams.operators.keyed import key_by
     from rxstreams.operators.lining import concat, start_with, zip
     from rxstreams.operators.mapping import do_action, filter, filter_indexed, flat_map, map, map_indexed
     from rxstreams.operators.neighbours import distinct_until_changed, pairwise
+    from rxstreams.operators.once import distinct
     from rxstreams.operators.processing import process
     from rxstreams.operators.sharing import group_by, partition, share
     from rxstreams.operators.sinks import to_callable, to_topic, to_view
@@ -31,6 +33,7 @@ if _TYPE_CHECKING:
 
 __all__ = [
     "aggregate",
+    "as_of_join",
     "average",
     "buffer_with_count",
     "buffer_with_time",
@@ -39,6 +42,7 @@ __all__ = [
     "concat",
     "count",
     "debounce",
+    "dedup",
     "delay",
     "distinct",
     "distinct_until_changed",
@@ -49,6 +53,8 @@ __all__ = [
     "first",
     "flat_map",
     "group_by",
+    "interval_join",
+    "join_table",
     "key_by",
     "last",
     "map",
@@ -85,9 +91,11 @@ _FAMILIES = {
     "aggregating": ("aggregate",),
     "buffering": ("buffer_with_count", "buffer_with_time", "buffer_with_time_or_count"),
     "combining": ("combine_latest", "merge", "with_latest_from"),
-    "dedup": ("distinct",),
+    "once": ("distinct",),
+    "deduplicating": ("dedup",),
     "delaying": ("delay", "timeout"),
     "folding": ("reduce", "scan"),
+    "joins": ("as_of_join", "interval_join", "join_table"),
     "keyed": ("key_by",),
     "lining": ("concat", "start_with", "zip"),
     "mapping": ("do_action", "filter", "filter_indexed", "flat_map", "map", "map_indexed"),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rxstreams import Stream, aggregates as agg, operators as ops
-from tests.vocabulary import combining, folding, mapping, taking, timing, windows
+from tests.vocabulary import combining, folding, joins, mapping, taking, timing, windows
 from tests.vocabulary.values import Make, number
 
 
@@ -172,6 +172,7 @@ GENERATORS: dict[str, Make] = {
     "to_view": _to_view,
     **combining.GENERATORS,
     **folding.GENERATORS,
+    **joins.GENERATORS,
     **mapping.GENERATORS,
     **taking.GENERATORS,
     **timing.GENERATORS,
@@ -201,7 +202,12 @@ LIVELY = (
     "reduce",
     "to_topic",
     "windowed",
+    "dedup",
+    "interval_join",
+    "as_of_join",
 )
+
+BY_KEY: tuple[Any, ...] = (joins.interval_join, joins.as_of_join, joins.join_table)
 
 
 def chain(rng: random.Random, source: Stream[Any], names: Sequence[str]) -> Stream[Any]:
@@ -221,8 +227,9 @@ def random_graph(rng: random.Random, sources: Sequence[Stream[Any]]) -> list[Str
         if rng.random() < 0.4 and len(streams) > 1:
             others = [rng.randrange(len(streams)) for _ in range(rng.randint(1, 2))]
             used.update(others)
-            join = rng.choice((ops.merge, ops.combine_latest, ops.with_latest_from, ops.zip, ops.concat))
-            streams.append(streams[at].pipe(join(*(streams[i] for i in others))))
+            join = rng.choice((ops.merge, ops.combine_latest, ops.with_latest_from, ops.zip, ops.concat, *BY_KEY))
+            met = [streams[i] for i in others]
+            streams.append(join(rng, streams[at], *met) if join in BY_KEY else streams[at].pipe(join(*met)))
         else:
             streams.append(chain(rng, streams[at], [rng.choice(LIVELY)]))
     return [one for i, one in enumerate(streams) if i not in used] or streams[-1:]

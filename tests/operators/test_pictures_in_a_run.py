@@ -23,7 +23,7 @@ from rxstreams.brokers.contract import Fetched
 from rxstreams.errors import RxStreamsError
 from rxstreams.pictures.marbles import Marbles, Outcome, pictures_of, read_picture, run_picture
 from tests.runtime.faulty import FaultyBroker
-from tests.vocabulary import combining, folding, mapping, taking, timing, windows
+from tests.vocabulary import combining, folding, joins, mapping, taking, timing, windows
 
 EPOCH = 200_000
 """Milliseconds since the epoch when a picture begins, as in a subscription under TestScheduler."""
@@ -59,7 +59,9 @@ class Case(NamedTuple):
 def cases() -> Iterator[Case]:
     """Go through the pictures whose inputs do not fail: those of a run do not, their brokers do."""
     for name in ops.__all__:
-        further = [p for family in (combining, folding, mapping, taking, timing, windows) for p in family.PICTURES.get(name, [])]
+        further = [
+            p for family in (combining, folding, joins, mapping, taking, timing, windows) for p in family.PICTURES.get(name, [])
+        ]
         for picture in (*map(cleandoc, pictures_of(getattr(ops, name).__doc__)), *further):
             refused = name in NOT_IN_A_RUN and (name != "merge" or "max_concurrent" in picture)
             fails = any(isinstance(what, OnError) for line in read_picture(picture).inputs.values() for _, what in line.events)
@@ -142,6 +144,17 @@ async def in_a_run(marbles: Marbles, rng: random.Random, *, pauses: bool) -> Cam
     return Came(values, error, broker.crashes)
 
 
+def dependence(case: Case) -> str | None:
+    """What the operator's result depends on beside its input, with the arguments that it has in the picture."""
+    marbles = read_picture(case.picture)
+    sources = {topic: rxs.from_topic(topic) for topic in marbles.inputs}
+    stream: Any = next(iter(sources.values())).pipe(*operators_for(marbles.operator, sources))
+    while stream.operation.kind not in (case.name, "from_topic"):
+        stream = stream.inputs[0]
+    depends_on: str | None = stream.operation.depends_on
+    return depends_on
+
+
 def subscribed(picture: str) -> Outcome:
     """Subscribe to a picture's operator on virtual time."""
     return run_picture(picture, operators_for)
@@ -149,7 +162,7 @@ def subscribed(picture: str) -> Outcome:
 
 def run(case: Case, seed: int) -> Came:
     """Run a picture; what depends on the clock on a loop whose time is not waited for."""
-    clocked = rxs.table_of_operators()[case.name].depends_on == "clock"
+    clocked = dependence(case) == "clock"
     work = in_a_run(read_picture(case.picture), random.Random(f"{case.picture}{seed}"), pauses=clocked)
     with asyncio.Runner(loop_factory=(lambda: looptime.new_event_loop(start=0)) if clocked else None) as runner:
         return runner.run(work)
@@ -159,7 +172,7 @@ def run(case: Case, seed: int) -> Came:
 def test_a_picture_holds_in_a_run_that_crashes(case: Case) -> None:
     """The run's results are the subscription's, or each comes once, whatever the pieces and crashes."""
     marbles, outcome = read_picture(case.picture), subscribed(case.picture)
-    depends_on = rxs.table_of_operators()[case.name].depends_on
+    depends_on = dependence(case)
     expected = [repr(what.value) for _, what in outcome.actual if isinstance(what, OnNext)]
     fails = isinstance(outcome.actual[-1][1], OnError) if outcome.actual else False
     given = [repr(what.value) for line in marbles.inputs.values() for _, what in line.events if isinstance(what, OnNext)]

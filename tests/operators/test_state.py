@@ -55,8 +55,14 @@ STATEFUL: dict[str, Callable[[], Any]] = {
     "to_list": ops.to_list,
     "with_latest_from": lambda: ops.with_latest_from(lines("b")),
     "zip": lambda: ops.zip(lines("b")),
+    "as_of_join": lambda: ops.as_of_join(lines("b").pipe(ops.key_by(lambda x: x % 5))),
+    "dedup": lambda: ops.dedup(ttl=5),
+    "interval_join": lambda: ops.interval_join(lines("b").pipe(ops.key_by(lambda x: x % 5)), within=5, how="outer"),
+    "join_table": lambda: ops.join_table(rxstreams.table(lines("b").pipe(ops.key_by(lambda x: x % 5)))),
     "windowed": lambda: ops.windowed(rxstreams.session(9), n=agg.count(), total=agg.sum()),
 }
+
+KEYED = lines().pipe(ops.key_by(lambda x: x % 5))
 
 
 @pytest.mark.parametrize("name", STATEFUL)
@@ -64,13 +70,13 @@ def test_restored_state_is_the_state_before(name: str) -> None:
     """After a crash each stateful operator has exactly the states that were committed, and what follows is the same."""
     rng = random.Random(name)
     events = random_events(rng, 100, sources=("a", "b"))
-    drive, other = (Drive(lines().pipe(ops.key_by(lambda x: x % 5), STATEFUL[name](), ops.map(lambda x: x))) for _ in range(2))
+    drive, other = (Drive(KEYED.pipe(STATEFUL[name](), ops.map(lambda x: x))) for _ in range(2))
     half = len(events) // 2
     drive.feed(events[:half], [])
     drive.commit()
-    before = {vertex.identity: dict(vertex.node.states) for vertex in drive.graph.stateful}
+    before = {store.identity: dict(store.states) for store in drive.graph.stores}
     drive.crash()
-    assert {vertex.identity: dict(vertex.node.states) for vertex in drive.graph.stateful} == before
+    assert {store.identity: dict(store.states) for store in drive.graph.stores} == before
     assert any(before.values())
     drive.feed(events[half:], [], offset=half)
     other.feed(events, [])
@@ -93,8 +99,8 @@ def test_every_stateful_operator_is_tested() -> None:
     }
     build["partition"] = lambda source: ops.partition(bool)(source)[0]
     assert sorted([*STATEFUL, *build]) == sorted(ops.__all__)
-    assert [name for name, one in build.items() if lines().pipe(one).operation.stateful] == []
-    assert [name for name, make in STATEFUL.items() if not lines().pipe(make()).operation.stateful] == []
+    assert [name for name, one in build.items() if KEYED.pipe(one).operation.stateful] == []
+    assert [name for name, make in STATEFUL.items() if not KEYED.pipe(make()).operation.stateful] == []
 
 
 class Once:

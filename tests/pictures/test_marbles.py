@@ -10,7 +10,7 @@ from reactivex import Observable
 import rxstreams
 from rxstreams import aggregates, operators
 from rxstreams.pictures.marbles import Outcome, pictures_of, run_picture
-from tests.vocabulary import combining, folding, mapping, taking, timing, windows
+from tests.vocabulary import combining, folding, joins, mapping, taking, timing, windows
 
 WITHOUT_PICTURE = {
     "process": "what it emits is the user's own operator's affair, and an expression in brackets cannot hold a class",
@@ -52,7 +52,7 @@ def test_an_operator_does_what_its_picture_shows(name: str) -> None:
 
 FURTHER = [
     (name, picture)
-    for family in (combining, folding, mapping, taking, timing, windows)
+    for family in (combining, folding, joins, mapping, taking, timing, windows)
     for name, pictures in family.PICTURES.items()
     for picture in pictures
 ]

@@ -1,0 +1,99 @@
+"""What a join remembers of an input of which it wants one record: each key's records in order of time."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Hashable
+from operator import attrgetter
+
+from rxstreams.operators.joins.sides import Entry, pack_entries
+from rxstreams.operators.stores import PARTS, Store
+from rxstreams.state.codec import StateCodec
+from rxstreams.stream import Node
+from rxstreams.watermarks import END
+
+__all__ = ["ByTime", "Versions"]
+
+_time = attrgetter("time")
+
+
+class ByTime(Store):
+    """Each key's records in order of time; those of one time in the order in which they came."""
+
+    codec = StateCodec(pack_entries, lambda packed: [Entry(*parts) for parts in packed])
+    states: dict[Hashable, list[Entry]]
+
+    def __len__(self) -> int:
+        """How many records are kept."""
+        return sum(map(len, self.states.values()))
+
+    def add(self, key: Hashable, entry: Entry) -> None:
+        """Keep a record."""
+        insort(self.states.setdefault(key, []), entry, key=_time)
+        self.dirty.add(key)
+
+    def forget(self, key: Hashable, many: int) -> None:
+        """Forget the first ``many`` records of a key."""
+        del self.states[key][:many]
+        if not self.states[key]:
+            del self.states[key]
+        self.dirty.add(key)
+
+
+class Versions(ByTime):
+    """Records among which one is looked for by time, for as long as somebody may.
+
+    Args:
+        node: The join.
+        name: Which side it is.
+        keep: Milliseconds for which a record is kept: it goes when the watermark has passed its time by more.
+        latest: Whether the latest of a key's records stays beyond that, unless its value is None.
+    """
+
+    def __init__(self, node: Node, name: str, keep: int, *, latest: bool) -> None:
+        super().__init__(node, name)
+        self.keep, self.latest = keep, latest
+        self.width = max(1, keep // PARTS)
+        self.ages: dict[int, set[Hashable]] = {}
+
+    def start(self) -> None:
+        """Begin, with what was saved."""
+        for key, held in self.states.items():
+            for entry in held:
+                self.ages.setdefault(entry.time // self.width, set()).add(key)
+
+    def add(self, key: Hashable, entry: Entry) -> None:
+        super().add(key, entry)
+        self.ages.setdefault(entry.time // self.width, set()).add(key)
+
+    def useless(self, key: Hashable, time: int, mark: int) -> bool:
+        """Whether nothing can ask for a record of this time any more, when the watermark is ``mark``."""
+        oldest = mark - self.keep
+        return time < oldest and (not self.latest or self.at(key, time + 1, oldest) is not None)
+
+    def at(self, key: Hashable, first: int, last: int) -> Entry | None:
+        """The latest record of a time from ``first`` to ``last``."""
+        held = self.states.get(key, ())
+        i = bisect_right(held, last, key=_time) - 1
+        return held[i] if i >= 0 and held[i].time >= first else None
+
+    def between(self, key: Hashable, first: int, last: int) -> list[Entry]:
+        """The records of times from ``first`` to ``last``, in order of time."""
+        held = self.states.get(key, [])
+        return held[bisect_left(held, first, key=_time) : bisect_right(held, last, key=_time)]
+
+    @property
+    def next_time(self) -> int:
+        """The watermark at which something expires."""
+        return (min(self.ages) + 1) * self.width + self.keep if self.ages else END
+
+    def expire(self, mark: int) -> None:
+        """Forget what nothing asks for any more when the watermark is ``mark``."""
+        last = (mark - self.keep) // self.width - 1
+        for key in set().union(*[self.ages.pop(age) for age in list(self.ages) if age <= last]):
+            held = self.states[key]
+            old = bisect_left(held, (last + 1) * self.width, key=_time)
+            if self.latest and old and held[old - 1].value is not None:
+                old -= 1
+            if old:
+                self.forget(key, old)
