@@ -125,6 +125,32 @@ def windows() -> None:
     assert_type(orders.pipe(ops.event_time(lambda order: order.amount)), rxs.Stream[Order])
 
 
+def paid(pair: tuple[Order, Payment]) -> float:
+    """What was paid of an order."""
+    return pair[1]["amount"] / pair[0].amount
+
+
+def joins() -> None:
+    """Joins make pairs, with None where one may be missing; duplicates are of the stream's type."""
+    left, right = orders.pipe(ops.key_by("id")), payments.pipe(ops.key_by(lambda payment: payment["order"]))
+    assert_type(left.pipe(ops.interval_join(right, within=300)), rxs.Stream[tuple[Order, Payment]])
+    assert_type(left.pipe(ops.interval_join(right, within=300, how="left")), rxs.Stream[tuple[Order, Payment | None]])
+    assert_type(left.pipe(ops.interval_join(right, lower=0, upper=3, how="right")), rxs.Stream[tuple[Order | None, Payment]])
+    assert_type(left.pipe(ops.interval_join(right, within=3, how="outer")), rxs.Stream[tuple[Order | None, Payment | None]])
+    assert_type(left.pipe(ops.interval_join(right, within=3, how="anti")), rxs.Stream[Order])
+    assert_type(left.pipe(ops.as_of_join(right)), rxs.Stream[tuple[Order, Payment | None]])
+    assert_type(left.pipe(ops.as_of_join(right, how="inner")), rxs.Stream[tuple[Order, Payment]])
+    assert_type(left.pipe(ops.join_table(rxs.table(right))), rxs.Stream[tuple[Order, Payment]])
+    assert_type(left.pipe(ops.join_table(rxs.table(right), how="left")), rxs.Stream[tuple[Order, Payment | None]])
+    assert_type(left.pipe(ops.interval_join(right, within=3), ops.map(paid)), rxs.Stream[float])
+    assert_type(rxs.latest_by_key(a=left, b=right), rxs.Stream[Any])
+    once = orders.pipe(ops.dedup("id", ttl=60))
+    assert_type(once, rxs.Stream[Order])
+    assert_type(once.duplicates, rxs.Stream[Order])
+    assert_type(orders.pipe(ops.dedup(lambda order: order.id, ttl=60, keep="last")), rxs.Stream[Order])
+    assert_type(orders.pipe(ops.dedup("id", ttl=60, keep=agg.max("amount"))), rxs.Stream[Any])
+
+
 def totals() -> None:
     """What all records come to."""
     assert_type(orders.pipe(ops.count()), rxs.Stream[int])

@@ -147,6 +147,9 @@ class Stream(Observable[_T_out]):
     if TYPE_CHECKING:
         late: Stream[Late[Any]]
 
+        @property
+        def duplicates(self) -> Stream[_T_out]: ...
+
         # As Observable.pipe, but in terms of the elements: only so do checkers tell a lambda what comes in.
         @overload  # type: ignore[override]  # RxPY's is in terms of the results
         def pipe(self, /) -> Stream[_T_out]: ...

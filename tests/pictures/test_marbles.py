@@ -50,6 +50,19 @@ def test_an_operator_does_what_its_picture_shows(name: str) -> None:
         assert outcome.holds, f"\n{picture}\n{outcome}"
 
 
+def test_what_makes_a_stream_of_several_does_what_its_picture_shows() -> None:
+    """`latest_by_key` is no operator; its picture, with streams that have keys, is like theirs."""
+    (picture,) = pictures_of(rxstreams.latest_by_key.__doc__)
+    keyed = "orders.pipe(key_by(bool))", "payments.pipe(key_by(bool))"
+    assert "rxs.latest_by_key(order=orders, payment=payments)" in picture
+    outcome = run(
+        picture.replace("[ rxs.", "[ lambda orders: rxs.").replace(
+            "order=orders, payment=payments", "order={}, payment={}".format(*keyed)
+        )
+    )
+    assert outcome.holds, f"\n{picture}\n{outcome}"
+
+
 FURTHER = [
     (name, picture)
     for family in (combining, folding, joins, mapping, taking, timing, windows)

@@ -97,7 +97,7 @@ def latest_by_key(*, name: str | None = None, **streams: Observable[Any]) -> Str
     """The latest values that several streams have for a key, side by side, whenever one has a new one.
 
         orders     -1-----2---|
-        payments   ---5----6--|
+        payments   ---5-----6-|
                    [ rxs.latest_by_key(order=orders, payment=payments) ]
         result     ---a---b-c-|      a=(order=1, payment=5) b=(order=2, payment=5) c=(order=2, payment=6)
 
