@@ -17,6 +17,7 @@ import msgspec
 from rxstreams.brokers.contract import Record
 from rxstreams.errors import ConfigError, Policy, Stop
 from rxstreams.feeds.source import Chunk
+from rxstreams.operators.stores import Store
 from rxstreams.state.keys import original
 from rxstreams.stream import Stream
 from rxstreams.testing.driver import Driver
@@ -162,7 +163,7 @@ class Drive(Driver):
         return self.outputs
 
     def state(self, operator: str) -> dict[Any, Any]:
-        """What an operator keeps, by the user's key; of an operator that keeps windows, by (window or pane, key).
+        """What an operator keeps, by the user's key; of windows by (window or pane, key), of joins and dedup by (part, key).
 
         Args:
             operator: Its name, or how its title begins: ``"aggregate"``.
@@ -174,6 +175,8 @@ class Drive(Driver):
             if operator in (vertex.identity, vertex.stream and vertex.stream.operation.name) or vertex.title.startswith(operator):
                 held = {original(key): state for key, state in vertex.node.states.items()}
                 spaces = vertex.node.spaces.states if vertex.node.spaces is not None else {}
+                apart = [store for store in vertex.node.stores() if isinstance(store, Store)]
+                held |= {(store.name, original(key)): one for store in apart for key, one in store.states.items()}
                 return held | {(space, original(key)): one for space, keys in spaces.items() for key, one in keys.items()}
         known = ", ".join(vertex.title for vertex in self.graph.stateful) or "none"
         raise ConfigError(f"state({operator!r}): no such operator; those that keep something: {known}")

@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from rxstreams.errors import GraphError
 from rxstreams.operators.arguments import check_savable
 from rxstreams.operators.stepping import Code
 from rxstreams.operators.stores import Aged, Store
@@ -106,7 +105,7 @@ class Inspector:
         if len(kinds) > 1:
             left, right = (self.keys[side] for side in self.sides)
             raised = f"the left stream has keys such as {left!r}, the right one such as {right!r}, which are never equal"
-            self.node.fail(GraphError(f"{raised}; have each key_by give the same type"))
+            self.node.fail(TypeError(f"{raised}; have each key_by give the same type"))
 
     def look_at(self, side: Store) -> None:
         """Look at one side's youngest key."""

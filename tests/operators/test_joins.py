@@ -1,0 +1,342 @@
+"""Joins: who meets whom, what comes out alone and when, what is late, what is kept and freed, and what is refused."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+
+import rxstreams as rxs
+from rxstreams import Stream, operators as ops
+from rxstreams.brokers import Record
+from rxstreams.brokers.memory import MemoryBroker
+from rxstreams.errors import ConfigError, GraphError, StateCodecError, TopologyError
+from rxstreams.operators.joins.sides import Entry
+from rxstreams.testing import Drive
+from rxstreams.watermarks import Late
+
+Join = Callable[[Stream[Any]], Callable[[Any], Stream[Any]]]
+
+
+def driven(join: Join, key: Any = None, **options: Any) -> tuple[Drive, Stream[Any]]:
+    """A join of two topics whose records have a key ``k`` and what tells them apart, driven by hand."""
+    left, right = (rxs.from_topic(name, dict, **options).pipe(key or ops.key_by("k")) for name in ("orders", "payments"))
+    joined = left.pipe(join(right))
+    late = [joined.late] if joined.operation.sides else []
+    return rxs.testing.drive(joined.pipe(ops.map(_told)), *late), joined
+
+
+def _told(value: Any) -> str:
+    """``1+2`` for a pair, ``1`` for a record, ``1+`` where one is missing."""
+    if isinstance(value, dict):
+        return str(value["n"])
+    return "+".join("" if one is None else str(one["n"]) for one in value)
+
+
+def within(seconds: float, **options: Any) -> Join:
+    """An interval join."""
+    return lambda right: ops.interval_join(right, within=seconds, **options)
+
+
+def feed(drive: Drive, topic: str, *records: tuple[float, int], key: str = "a") -> None:
+    """Have records come, given as (seconds, number)."""
+    for second, number in records:
+        drive.feed({"k": key, "n": number}, source=topic, at=float(second))
+
+
+def marks(drive: Drive, second: float) -> None:
+    """Let time go on in both."""
+    for topic in ("orders", "payments"):
+        drive.watermark(float(second), source=topic)
+
+
+# interval_join.
+
+
+def test_bounds_are_inclusive_and_may_be_asymmetric() -> None:
+    """Just the bound apart is a pair, a millisecond more is none; ``lower`` and ``upper`` count from left to right."""
+    drive, _ = driven(within(5))
+    feed(drive, "orders", (10, 1))
+    feed(drive, "payments", (5, 2), (15, 3), (4.999, 4), (15.001, 5))
+    assert drive.values() == ["1+2", "1+3"]
+    drive, _ = driven(lambda right: ops.interval_join(right, lower=-1, upper=3))
+    feed(drive, "payments", (9, 2), (8.999, 3), (13, 4), (13.001, 5))
+    feed(drive, "orders", (10, 1))
+    assert drive.values() == ["1+2", "1+4"]
+
+
+@pytest.mark.parametrize(
+    ("how", "at_once", "at_the_end"),
+    [
+        ("inner", ["1+3"], []),
+        ("left", ["1+3"], ["2+"]),
+        ("right", ["1+3"], ["+4"]),
+        ("outer", ["1+3"], ["2+", "+4"]),
+        ("semi", ["1"], []),
+        ("anti", [], ["2"]),
+    ],
+)
+def test_what_comes_out_alone_does_so_once_when_no_partner_can_come(how: Any, at_once: list[str], at_the_end: list[str]) -> None:
+    """A millisecond behind the last chance, not before; after a crash as before it; and it is forgotten."""
+    drive, _ = driven(within(5, how=how))
+    feed(drive, "orders", (10, 1))
+    feed(drive, "orders", (20, 2), key="b")
+    feed(drive, "payments", (12, 3))
+    feed(drive, "payments", (20, 4), key="c")
+    assert drive.new() == at_once
+    marks(drive, 25)
+    drive.commit()
+    assert drive.new() == []
+    marks(drive, 25.001)
+    assert drive.new() == at_the_end
+    drive.crash()
+    assert drive.new() == []
+    drive.commit()
+    marks(drive, 30)
+    drive.restart()
+    assert drive.state("interval_join") == {}
+    drive.end()
+    assert drive.new() == []
+
+
+def test_both_inputs_hold_time_until_one_has_ended() -> None:
+    """The least watermark counts; one that has ended does not hold it back, nor one that is set aside as idle."""
+    for silence in (lambda drive: drive.end("payments"), lambda drive: drive.idle(all_partitions=True, source="payments")):
+        drive, _ = driven(within(5, how="left"), idle_after=10.0, until=None)
+        feed(drive, "payments", (1, 9), key="z")
+        feed(drive, "orders", (10, 1))
+        drive.watermark(100.0, source="orders")
+        assert drive.values() == []
+        silence(drive)
+        drive.advance(5.001)
+        assert drive.values() == ["1+"]
+
+
+def test_a_late_record_meets_who_is_still_there_and_is_late_otherwise() -> None:
+    """Late is what comes when its last chance is over; and never does it meet one that has come out alone."""
+    drive, joined = driven(within(5, how="left"))
+    feed(drive, "orders", (10, 1))
+    marks(drive, 15.001)
+    assert drive.values() == ["1+"]
+    feed(drive, "payments", (10, 2))
+    feed(drive, "orders", (9, 3))
+    assert drive.values() == ["1+"]
+    assert drive.values(joined.late) == [Late({"k": "a", "n": 2}, 5.001), Late({"k": "a", "n": 3}, 6.001)]
+    feed(drive, "payments", (10.5, 4))
+    marks(drive, 99)
+    assert (drive.values(), len(drive.values(joined.late))) == (["1+"], 2), "in time, but too late for the order"
+
+
+def test_a_record_in_time_whose_partners_are_all_over_comes_out_at_once() -> None:
+    """Where all partners are before it, as with ``upper=-2``."""
+    drive, _ = driven(lambda right: ops.interval_join(right, lower=-4, upper=-2, how="left"))
+    marks(drive, 9)
+    feed(drive, "orders", (10, 1), (11, 2))
+    assert drive.values() == ["1+"]
+    marks(drive, 9.001)
+    assert drive.values() == ["1+", "2+"]
+
+
+def test_first_and_last_are_chosen_by_time() -> None:
+    """Not by who came first; and only when it is sure."""
+    for matches, chosen in (("first", "1+4"), ("last", "1+3")):
+        drive, _ = driven(within(5, matches=matches), out_of_orderness=20.0)
+        feed(drive, "orders", (10, 1))
+        feed(drive, "payments", (11, 2), (14, 3), (6, 4), (4, 5))
+        assert drive.values() == []
+        marks(drive, 15.001)
+        assert drive.values() == [chosen]
+
+
+def test_what_is_kept_is_freed_on_each_side_by_its_own_bound() -> None:
+    """A left record as long as a payment may come, ``upper``; a right one as long as an order may, ``-lower``."""
+    drive, _ = driven(lambda right: ops.interval_join(right, lower=0, upper=16))
+    feed(drive, "orders", (10, 1))
+    feed(drive, "payments", (10, 2), key="b")
+    assert drive.state("interval_join") == {
+        ("left", "a"): Entry(10_000, {"k": "a", "n": 1}),
+        ("right", "b"): Entry(10_000, {"k": "b", "n": 2}),
+    }
+    marks(drive, 10.001)
+    assert drive.state("interval_join").keys() == {("left", "a")}
+    marks(drive, 26)
+    assert drive.state("interval_join").keys() == {("left", "a")}
+    marks(drive, 27)
+    assert drive.state("interval_join") == {}
+
+
+def test_a_window_behind_has_what_came_out_alone() -> None:
+    """Time is passed on so much later as what comes out is old, so that nothing is late there."""
+    left, right = (rxs.from_topic(name, dict).pipe(ops.key_by("k")) for name in ("orders", "payments"))
+    counts = left.pipe(ops.interval_join(right, within=100, how="left"), ops.windowed(rxs.tumbling(10), n=rxs.aggregates.count()))
+    drive = rxs.testing.drive(counts, counts.late)
+    feed(drive, "orders", (5, 1), (15, 2))
+    for second in (20, 104, 105.001, 110, 115.001, 120):
+        marks(drive, second)
+    assert [(row.start, row.n) for row in drive.values()] == [(0, 1), (10_000, 1)]
+    assert drive.values(counts.late) == []
+
+
+def test_a_stream_meets_itself() -> None:
+    """A self-join: each record with itself, and with its neighbours both ways."""
+    orders = rxs.from_topic("orders", dict).pipe(ops.key_by("k"))
+    drive = rxs.testing.drive(orders.pipe(ops.interval_join(orders, lower=0, upper=5), ops.map(_told)))
+    feed(drive, "orders", (10, 1), (12, 2), (18, 3))
+    assert sorted(drive.values()) == ["1+1", "1+2", "2+2", "3+3"]
+
+
+# as_of_join.
+
+
+def test_the_quote_of_a_trade_is_the_latest_up_to_it_whichever_came_first() -> None:
+    """A quote that comes behind the trade counts if its time is before it; of two of one time, the one that came last."""
+    drive, joined = driven(ops.as_of_join)
+    feed(drive, "orders", (10, 1))
+    feed(drive, "payments", (8, 2), (9, 3), (9, 4), (11, 5))
+    assert drive.values() == []
+    marks(drive, 10.001)
+    assert drive.values() == ["1+4"]
+    feed(drive, "orders", (10.5, 6))
+    marks(drive, 20)
+    assert drive.values() == ["1+4", "6+4"]
+    feed(drive, "orders", (19, 7), (20, 8))
+    marks(drive, 21)
+    assert drive.values() == ["1+4", "6+4", "8+5"]
+    assert [one.record["n"] for one in drive.values(joined.late)] == [7]
+    assert drive.state("as_of_join").keys() == {("right", "a")}, "the latest stays"
+
+
+def test_nearest_and_forward_look_ahead_as_far_as_the_tolerance() -> None:
+    """Of two that are equally near, the earlier; forward takes one of the same time."""
+    for direction, chosen in (("nearest", "1+2"), ("forward", "1+3"), ("backward", "1+2")):
+        drive, _ = driven(lambda right, direction=direction: ops.as_of_join(right, direction=direction, tolerance=5))  # type: ignore[misc]
+        feed(drive, "orders", (10, 1), (30, 9))
+        feed(drive, "payments", (8, 2), (12, 3), (35.001, 8))
+        marks(drive, 60)
+        assert drive.values() == [chosen, "9+"]
+        assert drive.state("as_of_join") == {}
+
+
+def test_wait_holds_a_choice_back_for_late_quotes() -> None:
+    """For so many seconds of event time; what comes even later is late where no trade can want it any more."""
+    drive, _ = driven(lambda right: ops.as_of_join(right, tolerance=5, wait=3))
+    feed(drive, "orders", (10, 1))
+    marks(drive, 13)
+    feed(drive, "payments", (9, 2))
+    assert drive.values() == []
+    marks(drive, 13.001)
+    assert drive.values() == ["1+2"]
+
+
+# join_table, latest_by_key.
+
+
+def test_a_table_is_read_as_it_is_now_or_as_it_was() -> None:
+    """By event time the version of the record's time counts; None deletes."""
+    for version, expected in (("latest", ["1+", "2+3"]), ("event_time", ["1+3", "2+4"])):
+        left, right = (rxs.from_topic(name, dict).pipe(ops.key_by("k")) for name in ("orders", "payments"))
+        updates = right.pipe(ops.map(lambda update: update if update["n"] else None))
+        table = rxs.table(updates, history=5)
+        joined = left.pipe(ops.join_table(table, how="left", version=version))  # type: ignore[call-overload]
+        drive = rxs.testing.drive(joined.pipe(ops.map(_told)))
+        feed(drive, "orders", (10, 1))
+        feed(drive, "payments", (9, 3))
+        feed(drive, "orders", (12, 2))
+        feed(drive, "payments", (11, 4), (13, 0))
+        marks(drive, 13.001)
+        feed(drive, "orders", (14, 5), (9.5, 6))
+        marks(drive, 14.001)
+        assert drive.values() == [*expected, *(["5+", "6+"] if version == "latest" else ["6+3", "5+"])]
+        marks(drive, 99)
+        assert drive.state("join_table") == {}, "a deletion leaves nothing"
+
+
+def test_the_latest_values_of_three_streams_stand_side_by_side() -> None:
+    """Once none is missing for the key, and with each new one."""
+    streams = {name: rxs.from_topic(name, dict).pipe(ops.key_by("k")) for name in ("a", "b", "c")}
+    drive = rxs.testing.drive(rxs.latest_by_key(**streams).pipe(ops.map(lambda row: (row.a["n"], row.b["n"], row.c["n"]))))
+    feed(drive, "a", (1, 1), (2, 2))
+    feed(drive, "b", (3, 3))
+    feed(drive, "c", (4, 9), key="other")
+    drive.restart()
+    feed(drive, "c", (5, 4))
+    feed(drive, "a", (6, 5))
+    assert drive.values() == [(2, 3, 4), (5, 3, 4)]
+
+
+# Refused.
+
+
+class Numbered(msgspec.Struct):
+    """A record whose key is a number."""
+
+    k: int
+
+
+class Named(msgspec.Struct):
+    """A record whose key is a text."""
+
+    k: str
+
+
+def test_keys_of_two_declared_types_are_refused_when_built() -> None:
+    """Through what passes values on, too; and where a type is not known, nothing is said."""
+    left = rxs.from_topic("orders", Numbered).pipe(ops.filter(bool), ops.key_by("k"))
+    right = rxs.from_topic("payments", Named).pipe(ops.key_by("k"), ops.filter(bool))
+    message = r"interval_join: the keys of input 0 are int, those of input 1 str, which are never equal"
+    with pytest.raises(ConfigError, match=message):
+        left.pipe(ops.interval_join(right, within=1))
+    with pytest.raises(ConfigError, match=r"latest_by_key: the keys of a are int, those of b str"):
+        rxs.latest_by_key(a=left, b=right)
+    left.pipe(ops.interval_join(right.pipe(ops.key_by(lambda one: int(one.k))), within=1))
+
+
+@pytest.mark.parametrize("join", [within(5), within(5, matches="last"), ops.as_of_join], ids=["all", "last", "as of"])
+def test_keys_of_two_types_fail_at_the_first_records(join: Join) -> None:
+    """Saying which."""
+    drive, _ = driven(join, ops.key_by(lambda one: one["n"] if one["n"] > 5 else one["k"]))
+    feed(drive, "orders", (1, 1))
+    with pytest.raises(GraphError, match=r"join.*: the left stream has keys such as 'a', the right one such as 7, .*never equal"):
+        feed(drive, "payments", (1, 7))
+
+
+def test_a_record_that_cannot_be_saved_fails_when_it_comes() -> None:
+    """Not at the commit, where nobody knows any more which it was."""
+    for join in (within(5), ops.as_of_join):
+        drive, _ = driven(join, lambda s: s.pipe(ops.key_by("k"), ops.map(lambda one: iter([one]))))
+        with pytest.raises(StateCodecError, match=r"join.*list_iterator"):
+            feed(drive, "orders", (1, 1))
+
+
+def test_another_join_does_not_take_over_saved_state() -> None:
+    """Other bounds need what was not kept: the run refuses to begin, and says so."""
+    broker = MemoryBroker()
+
+    async def run(**options: Any) -> None:
+        left, right = (rxs.from_topic(name, dict, until="end").pipe(ops.key_by("k")) for name in ("orders", "payments"))
+        joined = left.pipe(ops.interval_join(right, **options), ops.to_callable(lambda _: None))
+        async with rxs.start(joined, app="app", broker=broker) as running:
+            await running.wait()
+
+    async def main() -> None:
+        await broker.start()
+        for topic in ("orders", "payments"):
+            await broker.append(topic, [Record(b'{"k": "a"}', None, 1)])
+        await run(within=5)
+        for changed in ({"within": 6}, {"within": 5, "how": "left"}):
+            with pytest.raises(TopologyError, match="interval_join"):
+                await run(**changed)
+        await run(lower=-5, upper=5)
+
+    asyncio.run(main())
+
+
+def test_keys_of_any_kind_come_out_in_order() -> None:
+    """UUIDs, numbers and pairs: what comes out alone at one watermark is in the order of the keys' encodings, time first."""
+    for keys in ([UUID(int=2), UUID(int=1)], [2, 300], [("b", 1), ("a", 2)]):
+        drive, _ = driven(within(5, how="anti"), ops.key_by(lambda one, keys=keys: keys[one["n"]]))  # type: ignore[misc]
+        feed(drive, "orders", (10, 0), (10, 1), (9, 0))
+        marks(drive, 50)
+        assert drive.values() == ["0", "1", "0"]
