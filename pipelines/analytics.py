@@ -1,16 +1,17 @@
 """What the shop has sold so far, and in each of the last minutes, kept in views that any process can ask.
 
-In: the topics ``orders`` and ``payments``. Out: two published views of the app ``analytics``, which the shop serves as one:
-``analytics``, one row of totals, and ``orders-per-minute``, a row for each of the last minutes. All is saved with every commit:
-after a crash it goes on where the topics were read to.
+In: the topics ``orders`` and ``payments``; an order whose id came in the last hour is a duplicate and refused. Out: three
+published views of the app ``analytics``, which the shop serves: ``analytics``, one row of totals; ``orders-per-minute``, a row for
+each of the last minutes; and ``enriched``, the last orders with their payments. All is saved with every commit: after a crash it
+goes on where the topics were read to.
 
 Run it beside the shop: ``python -m pipelines.analytics [--broker URL]``, then ``curl -s http://127.0.0.1:8000/analytics``:
 
-    {"totalOrders":1,"totalRevenue":100,"avgOrderValue":100.0,"successRate":null,"ordersPerMinute":[1],"asOf":1}
-    {"totalOrders":2,"totalRevenue":300,"avgOrderValue":150.0,"successRate":null,"ordersPerMinute":[2],"asOf":2}
-    {"totalOrders":3,"totalRevenue":450,"avgOrderValue":150.0,"successRate":null,"ordersPerMinute":[2,1],"asOf":3}
-    {"totalOrders":3,"totalRevenue":450,"avgOrderValue":150.0,"successRate":100.0,"ordersPerMinute":[2,1],"asOf":4}
-    {"totalOrders":3,"totalRevenue":450,"avgOrderValue":150.0,"successRate":50.0,"ordersPerMinute":[2,1],"asOf":5}
+    {"totalOrders":1,"totalRevenue":100,"avgOrderValue":100.0,"successRate":null,"ordersPerMinute":[1],"duplicateOrders":0,"asOf":1}
+    {"totalOrders":2,"totalRevenue":300,"avgOrderValue":150.0,"successRate":null,"ordersPerMinute":[2],"duplicateOrders":0,"asOf":2}
+    {"totalOrders":3,"totalRevenue":450,"avgOrderValue":150.0,"successRate":null,"ordersPerMinute":[2,1],"duplicateOrders":0,"asOf":3}
+    {"totalOrders":3,"totalRevenue":450,"avgOrderValue":150.0,"successRate":100.0,"ordersPerMinute":[2,1],"duplicateOrders":0,"asOf":4}
+    {"totalOrders":3,"totalRevenue":450,"avgOrderValue":150.0,"successRate":50.0,"ordersPerMinute":[2,1],"duplicateOrders":0,"asOf":5}
 """
 
 from __future__ import annotations
@@ -22,10 +23,15 @@ import cyclopts
 from reactivex import Observable
 
 import rxstreams as rxs
-from pipelines.records import SERVED_MINUTES, SHOP, Analytics, BrokerUrl, Order, Payment
+from pipelines.records import SERVED_MINUTES, SHOP, Analytics, BrokerUrl, Enriched, Order, Payment
 from rxstreams import aggregates as agg, operators as ops
 
 REJECTED = rxs.DeadLetter("rejected")
+REMEMBERED = 3600.0
+"""Seconds for which an order's id is remembered."""
+WITHIN = 300.0
+"""Seconds that an order and its payment may be apart."""
+SERVED_ENRICHED = 5
 
 
 class Event(NamedTuple):
@@ -35,6 +41,7 @@ class Event(NamedTuple):
     amount: float = 0
     payment: int = 0
     paid: int = 0
+    duplicate: int = 0
 
 
 def of_order(order: Order) -> Event:
@@ -47,6 +54,11 @@ def of_payment(payment: Payment) -> Event:
     return Event(payment=1, paid=int(payment.status != "failed"))
 
 
+def of_duplicate(_: Order) -> Event:
+    """An order that came again counts as such."""
+    return Event(duplicate=1)
+
+
 def row(totals: Any) -> Analytics:
     """The figures that are served, of the running sums."""
     return Analytics(
@@ -54,6 +66,7 @@ def row(totals: Any) -> Analytics:
         total_revenue=totals.revenue,
         avg_order_value=totals.revenue / totals.orders if totals.orders else 0.0,
         success_rate=100 * totals.paid / totals.payments if totals.payments else None,
+        duplicate_orders=totals.duplicates,
     )
 
 
@@ -74,10 +87,17 @@ def slot(minute: rxs.Windowed) -> int:
     return minute.start // 60_000 % 60
 
 
-def totals(orders: Observable[Order], payments: Observable[Payment]) -> rxs.Stream[Analytics]:
+def totals(orders: rxs.Stream[Order], payments: Observable[Payment]) -> rxs.Stream[Analytics]:
     """Orders and payments into one row of totals."""
-    events = orders.pipe(ops.map(of_order), ops.merge(payments.pipe(ops.map(of_payment))))
-    sums = ops.aggregate(orders=agg.sum("order"), revenue=agg.sum("amount"), payments=agg.sum("payment"), paid=agg.sum("paid"))
+    duplicates = orders.duplicates.pipe(ops.map(of_duplicate))
+    events = orders.pipe(ops.map(of_order), ops.merge(payments.pipe(ops.map(of_payment)), duplicates))
+    sums = ops.aggregate(
+        orders=agg.sum("order"),
+        revenue=agg.sum("amount"),
+        payments=agg.sum("payment"),
+        paid=agg.sum("paid"),
+        duplicates=agg.sum("duplicate"),
+    )
     return events.pipe(sums, ops.map(row), ops.to_view("analytics", publish=True))
 
 
@@ -92,9 +112,27 @@ def per_minute(orders: Observable[Order]) -> rxs.Stream[rxs.Windowed]:
     )
 
 
-def build(orders: Observable[Order], payments: Observable[Payment]) -> tuple[rxs.Stream[Analytics], rxs.Stream[rxs.Windowed]]:
-    """Orders and payments into what is served of them: a row of totals, and a row per minute."""
-    return totals(orders, payments), per_minute(orders)
+def with_payment(pair: tuple[Order, Payment]) -> Enriched:
+    """An order with its payment."""
+    return Enriched(id=pair[0].id, amount=pair[0].amount, payment_id=pair[1].payment_id)
+
+
+def newest(last: list[Enriched], one: Enriched) -> list[Enriched]:
+    """The last orders with their payments, the newest first."""
+    return [one, *last[: SERVED_ENRICHED - 1]]
+
+
+def enriched(orders: Observable[Order], payments: Observable[Payment]) -> rxs.Stream[list[Enriched]]:
+    """Orders and the payments that did not fail into a row of the last pairs of them, whichever came first."""
+    paid = payments.pipe(ops.filter(lambda payment: payment.status != "failed"), ops.key_by("order_id"))
+    pairs = orders.pipe(ops.key_by("id"), ops.interval_join(paid, within=WITHIN), ops.map(with_payment))
+    return pairs.pipe(ops.scan(newest, []), ops.key_by(lambda _: None), ops.to_view("enriched", publish=True))
+
+
+def build(orders: Observable[Order], payments: Observable[Payment]) -> tuple[rxs.Stream[Any], ...]:
+    """Orders and payments into what is served of them: a row of totals, a row per minute, and the last orders with payments."""
+    once = orders.pipe(ops.dedup("id", ttl=REMEMBERED))
+    return totals(once, payments), per_minute(once), enriched(once, payments)
 
 
 def main(*, broker: BrokerUrl = SHOP) -> None:

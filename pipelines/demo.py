@@ -6,11 +6,14 @@ shop serves, once a second where there is no terminal:
     http://127.0.0.1:8000/analytics   try: curl -s http://127.0.0.1:8000/api/orders -d '{"amount": 100}'
     shop: process 4711, analytics: process 4712, records: sqlite:///shop.db
     no orders yet
-      1 s   posted    11   served    11 orders   revenue      5,487.00   average   498.82   paid  90.0 %
-      2 s   posted    22   served    22 orders   revenue     10,120.50   average   460.02   paid  95.0 %
+      1 s   posted    11   served    11 orders   revenue      5,487.00   average   498.82   paid  90.0 %   refused 2
+      2 s   posted    22   served    22 orders   revenue     10,120.50   average   460.02   paid  95.0 %   refused 3
+    Enriched: {id: order-0fc3e1…, amount: 96.3, paymentId: pay-52bd07…}
+    3 orders were sent twice, and refused as a duplicate
     22 orders acknowledged, all of them in the 22 served; revenue 10,120.50. Run it again: it goes on from here.
 
-A server that dies is started again. A post whose answer was lost is sent again with its Idempotency-Key, so that it counts once.
+A server that dies is started again. A post whose answer was lost is sent again with its Idempotency-Key, so that it counts once;
+some are sent twice without one, as by a client that knows nothing of it, and then their id tells.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ from uuid import uuid4
 import cyclopts
 import httpx2
 from rich.box import ROUNDED
+from rich.columns import Columns
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Column, Table
@@ -50,6 +54,8 @@ FENCED = 3
 PACE = (5.0, 20.0)
 """Orders a second, least and most."""
 PAID, SUCCEEDS = 0.9, 0.9
+TWICE = 10
+"""Of so many orders one is sent twice."""
 
 
 class Gone(Exception):
@@ -62,7 +68,10 @@ class Figures:
 
     before: int = 0
     posted: int = 0
+    twice: int = 0
+    refused_before: int = 0
     served: dict[str, Any] = field(default_factory=dict)
+    enriched: list[dict[str, Any]] = field(default_factory=list)
     latest: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=5))
     notes: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
@@ -73,9 +82,14 @@ class Figures:
         return int(self.served.get("totalOrders", 0))
 
     @property
+    def refused(self) -> int:
+        """How many orders were duplicates, in this run."""
+        return int(self.served.get("duplicateOrders", 0)) - self.refused_before
+
+    @property
     def complete(self) -> bool:
-        """Whether everything that was acknowledged is served."""
-        return self.orders >= self.before + self.posted
+        """Whether everything that was acknowledged is served, or refused as a duplicate."""
+        return self.orders >= self.before + self.posted and self.refused >= self.twice
 
     def cells(self) -> dict[str, str]:
         """The figures as text."""
@@ -86,28 +100,40 @@ class Figures:
             "revenue": f"{self.served.get('totalRevenue', 0):,.2f}",
             "average": f"{self.served.get('avgOrderValue', 0):,.2f}",
             "paid": "-" if rate is None else f"{rate:.1f} %",
+            "refused": f"{self.refused}",
         }
 
     def line(self) -> str:
         """The figures on one line."""
-        widths = {"posted": 5, "served": 12, "revenue": 13, "average": 8, "paid": 7}
+        widths = {"posted": 5, "served": 12, "revenue": 13, "average": 8, "paid": 7, "refused": 1}
         cells = [f"{name} {text:>{widths[name]}}" for name, text in self.cells().items()]
         return "   ".join([f"{time.monotonic() - self.began:3.0f} s", *cells])
 
     def summary(self) -> str:
         """What a run comes to."""
         revenue = self.served.get("totalRevenue", 0)
+        lines = [
+            f"Enriched: {{id: {one['id']}, amount: {one['amount']}, paymentId: {one['paymentId']}}}" for one in self.enriched[:1]
+        ]
+        lines += (
+            [f"{self.refused} order{'s were' if self.refused > 1 else ' was'} sent twice, and refused as a duplicate"]
+            if self.refused
+            else []
+        )
         counted = f"{self.posted} orders acknowledged, all of them in the {self.orders} served"
-        return f"{counted}; revenue {revenue:,.2f}. Run it again: it goes on from here."
+        return "\n".join([*lines, f"{counted}; revenue {revenue:,.2f}. Run it again: it goes on from here."])
 
     def picture(self) -> Group:
-        """The figures as a table, and below it the last orders."""
+        """The figures as a table, and below it the last orders, and the last that were paid."""
         totals = Table(*(Column(name, justify="right") for name in self.cells()), box=ROUNDED)
         totals.add_row(*self.cells().values(), style="bold")
         orders = Table("the last orders", "user", Column("amount", justify="right"), box=None, header_style="dim", style="dim")
         for order in reversed(self.latest):
             orders.add_row(order["id"][:14] + "…", order["userId"], f"{order['amount']:,.2f}")
-        return Group(totals, orders)
+        paid = Table("paid", "with", Column("amount", justify="right"), box=None, header_style="dim", style="dim")
+        for pair in self.enriched:
+            paid.add_row(pair["id"][:14] + "…", pair["paymentId"][:12] + "…", f"{pair['amount']:,.2f}")
+        return Group(totals, Columns([orders, paid], padding=(0, 4)))
 
 
 class Server:
@@ -192,6 +218,9 @@ async def sell(client: httpx2.AsyncClient, figures: Figures, ending: asyncio.Eve
         order = await post(client, "/api/orders", {"userId": user, "amount": round(random.lognormvariate(4.5, 1.2) + 5, 2)})
         figures.posted += 1
         figures.latest.append(order)
+        if figures.posted % TWICE == 1:
+            await post(client, "/api/orders", order)  # with another Idempotency-Key: only the id tells
+            figures.twice += 1
         if random.random() < PAID:
             status = "success" if random.random() < SUCCEEDS else "failed"
             await post(client, "/api/payments", {"orderId": order["id"], "userId": user, "status": status})
@@ -204,6 +233,7 @@ async def refresh(client: httpx2.AsyncClient, figures: Figures) -> int | None:
     try:
         behind = int((await client.get("/healthz")).json()["analyticsLag"])
         figures.served = (await client.get("/analytics")).json()
+        figures.enriched = (await client.get("/enriched")).json()
     except (httpx2.TransportError, ValueError, KeyError):
         return None
     return behind
@@ -282,7 +312,7 @@ async def demo(seconds: float | None, port: int, broker: str) -> None:
     servers = [Server("shop", "--port", str(port)), Server("analytics")]
     async with httpx2.AsyncClient(base_url=url, timeout=5.0) as client, serving(servers, figures) as group:
         await caught_up(client, figures)
-        figures.before, figures.began = figures.orders, time.monotonic()
+        figures.before, figures.refused_before, figures.began = figures.orders, figures.refused, time.monotonic()
         console.print(f"{url}/analytics   try: curl -s {url}/api/orders -d '{{\"amount\": 100}}'")
         console.print(f"shop: process {servers[0].pid}, analytics: process {servers[1].pid}, records: {broker}")
         console.print(f"going on from {figures.before} orders" if figures.before else "no orders yet")

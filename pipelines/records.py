@@ -12,7 +12,20 @@ from msgspec import Meta
 
 import rxstreams as rxs
 
-__all__ = ["Amount", "Analytics", "BrokerUrl", "Id", "Minute", "NewOrder", "NewPayment", "Order", "Payment", "Time", "complete"]
+__all__ = [
+    "Amount",
+    "Analytics",
+    "BrokerUrl",
+    "Enriched",
+    "Id",
+    "Minute",
+    "NewOrder",
+    "NewPayment",
+    "Order",
+    "Payment",
+    "Time",
+    "complete",
+]
 
 SHOP = "sqlite:///shop.db"
 """Where the shop keeps its topics unless it is told otherwise."""
@@ -81,6 +94,14 @@ def _hex(key: str | None) -> str:
     return uuid4().hex if key is None else uuid5(NAMESPACE_URL, f"rxstreams:shop:{key}").hex
 
 
+class Enriched(msgspec.Struct, rename="camel", kw_only=True):
+    """An order with its payment, as ``GET /enriched`` serves the latest."""
+
+    id: Id
+    amount: Amount
+    payment_id: Id
+
+
 class Minute(rxs.Windowed, frozen=True):
     """A row of the view ``orders-per-minute``."""
 
@@ -97,5 +118,7 @@ class Analytics(msgspec.Struct, rename="camel", kw_only=True):
     """Payments that have not failed, in percent of all; None before the first payment."""
     orders_per_minute: list[int] = []
     """Orders by the minute of their timestamp: of the last ten minutes those from the first to the last with an order."""
+    duplicate_orders: int = 0
+    """Orders that came again within an hour, with an id that had been there; they are counted here, and nowhere else."""
     as_of: int = 0
     """Grows with every commit that changed something."""

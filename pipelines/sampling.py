@@ -1,4 +1,4 @@
-"""Where a demo's orders come from: the shop's topic, or, to try it out, an example or a file that is run through in memory."""
+"""Where a demo's records come from: the shop's topics, or, to try it out, an example or a file that is run through in memory."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import structlog
 from cyclopts.types import ExistingFile
 
 import rxstreams as rxs
-from pipelines.records import NewOrder, Order, Time, complete
+from pipelines.records import NewOrder, NewPayment, Order, Payment, Time, complete
 from rxstreams import operators as ops
 
-__all__ = ["Input", "Sample", "orders_from", "show"]
+__all__ = ["Input", "Sample", "orders_from", "show", "topics_from"]
 
 Sample = Annotated[bool, cyclopts.Parameter(negative=(), help="run over the example instead of the shop's topic, in memory")]
 Input = Annotated[
@@ -47,32 +47,49 @@ def orders_from(
     broker: str,
     **reading: Any,
 ) -> Iterator[tuple[rxs.Stream[Kind], str]]:
-    """The orders to run over, and the broker to run on: the shop's own topic, or a file's or the example's orders in memory.
+    """The orders to run over, read as ``kind``, and the broker to run on; see ``topics_from``."""
+    with topics_from(example, {"orders": kind}, sample=sample, file=file, broker=broker, **reading) as (topics, home):
+        yield topics["orders"], home
+
+
+@contextmanager
+def topics_from(
+    example: Iterable[float | Mapping[str, Any]],
+    kinds: Mapping[str, type[Any]],
+    *,
+    sample: bool,
+    file: Path | None,
+    broker: str,
+    **reading: Any,
+) -> Iterator[tuple[dict[str, rxs.Stream[Any]], str]]:
+    """The topics to run over, and the broker to run on: the shop's own, or a file's or the example's records in memory.
 
     Args:
-        example: The example's orders: amounts, or the fields that are given of each.
-        kind: What an order is read as.
+        example: The example's records: orders' amounts, or the fields that are given of each order and payment.
+        kinds: The topics, and what their records are read as; with ``payments`` among them, records with an ``orderId`` are such.
         sample: Whether to run over the example.
         file: The file to run over.
-        broker: Where the shop's topic is.
-        reading: How else the topic is read: what ``from_topic`` takes, such as ``timestamp``.
+        broker: Where the shop's topics are.
+        reading: How else the topics are read: what ``from_topic`` takes, such as ``timestamp``.
 
     Raises:
-        SystemExit: At the end, with status 1, if some lines of the file were no orders; they were reported and left out.
+        SystemExit: At the end, with status 1, if some lines of the file were no records; they were reported and left out.
     """
     if not sample and file is None:
-        yield rxs.from_topic("orders", kind, on_error=rxs.Skip(), **reading), broker
+        yield {topic: rxs.from_topic(topic, kind, on_error=rxs.Skip(), **reading) for topic, kind in kinds.items()}, broker
         return
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     lines = [post(order) for order in example] if file is None else file.read_bytes().splitlines()
-    found = [read(line, f"{file}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
-    posts = [order for order in found if order is not None]
-    rxs.run(rxs.from_iterable(posts).pipe(ops.to_topic("orders")), app="sample", broker=IN_MEMORY)
-    yield rxs.from_topic("orders", kind, until="end", **reading), IN_MEMORY
-    if len(posts) < len(found):
+    paid = "payments" in kinds
+    found = [read(line, f"{file}:{number}", paid=paid) for number, line in enumerate(lines, 1) if line.strip()]
+    for topic in kinds:
+        posts = [one for one in found if isinstance(one, Payment if topic == "payments" else Order)]
+        rxs.run(rxs.from_iterable(posts).pipe(ops.to_topic(topic)), app=f"sample-{topic}", broker=IN_MEMORY)
+    yield {topic: rxs.from_topic(topic, kind, until="end", **reading) for topic, kind in kinds.items()}, IN_MEMORY
+    if None in found:
         raise SystemExit(1)
 
 
@@ -81,15 +98,16 @@ def post(order: float | Mapping[str, Any]) -> bytes:
     return msgspec.json.encode(order if isinstance(order, Mapping) else {"amount": order})
 
 
-def read(line: bytes, where: str) -> Order | None:
-    """The order on a line; None if there is none, which is reported."""
+def read(line: bytes, where: str, *, paid: bool = False) -> Order | Payment | None:
+    """The order on a line, or where there are such the payment; None if there is none, which is reported."""
     try:
-        order = complete(msgspec.json.decode(line, type=Line))
+        fields = msgspec.json.decode(line)
+        kind = NewPayment if paid and isinstance(fields, dict) and "orderId" in fields else Line
+        return complete(msgspec.json.decode(line, type=kind))
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        print(f'{where}: expected an order such as {{"amount": 100}}; got {line[:80]!r}: {error}', file=sys.stderr)
+        wanted = 'an order such as {"amount": 100}' + (' or a payment such as {"orderId": "order-1"}' if paid else "")
+        print(f"{where}: expected {wanted}; got {line[:80]!r}: {error}", file=sys.stderr)
         return None
-    assert isinstance(order, Line)
-    return order
 
 
 def show(line: object) -> None:

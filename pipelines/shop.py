@@ -11,7 +11,9 @@ beside it:
     $ curl -s localhost:8000/api/payments -d '{"orderId": "order-1", "paymentId": "pay-1"}'
     {"orderId":"order-1","paymentId":"pay-1","status":"success","userId":"guest","timestamp":"2026-01-16T10:00:01Z"}
     $ curl -s localhost:8000/analytics
-    {"totalOrders":1,"totalRevenue":100,"avgOrderValue":100.0,"successRate":100.0,"ordersPerMinute":[1],"asOf":2}
+    {"totalOrders":1,"totalRevenue":100,"avgOrderValue":100.0,"successRate":100.0,"ordersPerMinute":[1],"duplicateOrders":0,"asOf":2}
+    $ curl -s localhost:8000/enriched
+    [{"id":"order-1","amount":100,"paymentId":"pay-1"}]
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
 
 import rxstreams as rxs
-from pipelines.records import SERVED_MINUTES, SHOP, Analytics, BrokerUrl, Minute, NewOrder, NewPayment, complete
+from pipelines.records import SERVED_MINUTES, SHOP, Analytics, BrokerUrl, Enriched, Minute, NewOrder, NewPayment, complete
 from rxstreams.web import Intake
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ def create_app(broker: Broker) -> FastAPI:
     payments = Intake("payments", NewPayment, key=lambda payment: payment.order_id, complete=complete)
     totals = rxs.view(APP, "analytics", Analytics, broker=broker)
     minutes = rxs.view(APP, "orders-per-minute", Minute, broker=broker)
+    enriched = rxs.view(APP, "enriched", list[Enriched], broker=broker)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -65,6 +68,11 @@ def create_app(broker: Broker) -> FastAPI:
         row = await totals.get(None) or Analytics()
         counts = per_minute([minute for _, minute in await minutes.items()], time.time())
         return _json(msgspec.structs.replace(row, orders_per_minute=counts, as_of=totals.as_of))
+
+    @app.get("/enriched", response_model=None)
+    async def last_enriched() -> Response:
+        """The last orders whose payment has come, too, each with it; the newest first."""
+        return _json(await enriched.get(None) or [])
 
     @app.get("/healthz", response_model=None)
     async def healthz() -> Response:

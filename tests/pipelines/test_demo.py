@@ -45,6 +45,8 @@ def test_a_second_demo_goes_on_from_the_totals_also_after_servers_were_killed(mo
     status, output, errors = modules.run("demo", "--seconds", "3")
     assert (status, errors) == (0, "")
     assert f"going on from {served} orders" in output
+    assert re.search(r"^Enriched: \{id: order-\w+, amount: [\d.]+, paymentId: pay-\w+\}$", output, re.MULTILINE), output
+    assert re.search(r"^\d+ orders? (was|were) sent twice, and refused as a duplicate$", output, re.MULTILINE), output
     more, total = summary(output)
     assert total == served + more
 

@@ -11,8 +11,19 @@ from typing import Any
 import pytest
 
 import rxstreams as rxs
-from pipelines import analytics, counting, demo, event_time, running_totals, shop, transformation, windowing
-from pipelines.records import NewOrder, complete
+from pipelines import (
+    analytics,
+    counting,
+    deduplication,
+    demo,
+    event_time,
+    joining,
+    running_totals,
+    shop,
+    transformation,
+    windowing,
+)
+from pipelines.records import NewOrder, Order, Payment, complete
 from rxstreams import operators as ops
 from tests.pipelines.conftest import ROOT, Modules
 
@@ -60,12 +71,26 @@ order-4: event time 2026-01-16T09:59:30Z, processing time 2026-01-16T10:02:02Z, 
 Late: order-4, 90 s behind the watermark
 Window [10:02:00-10:03:00Z]: 1 order, $300
 """
+JOINING = """\
+Enriched: {id: order-1, amount: 100, paymentId: pay-1}
+Enriched: {id: order-2, amount: 250.50, paymentId: pay-2}
+Enriched: {id: order-3, amount: 75, paymentId: null}
+Enriched: {id: order-4, amount: 20, paymentId: pay-4}
+"""
+DEDUPLICATION = """\
+Processing order-123
+Duplicate detected: order-123
+Processing order-456
+Processing order-123
+"""
 MISSION = {
     "counting": COUNTING,
     "running_totals": RUNNING_TOTALS,
     "transformation": TRANSFORMATION,
     "windowing": WINDOWING,
     "event_time": EVENT_TIME,
+    "joining": JOINING,
+    "deduplication": DEDUPLICATION,
 }
 
 
@@ -149,6 +174,73 @@ def test_event_time_of_other_orders_gives_other_lines(modules: Modules) -> None:
     assert lines[0] == "o0: event time 2026-01-16T10:00:30Z, processing time 2026-01-16T10:03:00Z, Lag: 150500ms"
 
 
+def test_orders_and_payments_of_a_file_are_joined_within_other_bounds(modules: Modules) -> None:
+    """Which line is which its ``orderId`` tells; a payment that failed pays nothing, and a bad line is reported."""
+    lines = [
+        {"id": "a", "amount": 1, "timestamp": "2026-01-16T10:00:00Z"},
+        {"orderId": "a", "paymentId": "p", "timestamp": "2026-01-16T10:00:10Z"},
+        {"orderId": "a", "paymentId": "q", "timestamp": "2026-01-16T10:00:11Z"},
+        {"id": "b", "amount": 2, "timestamp": "2026-01-16T10:00:00Z"},
+        {"orderId": "b", "paymentId": "r", "status": "failed", "timestamp": "2026-01-16T10:00:01Z"},
+    ]
+    (modules.folder / "shop.ndjson").write_text(posted(*lines))
+    pair, alone = "Enriched: {id: a, amount: 1, paymentId: p}\n", "Enriched: {id: b, amount: 2, paymentId: null}\n"
+    assert modules.run("joining", "--input", "shop.ndjson", "--within", "10") == (0, pair + alone, "")
+    assert modules.run("joining", "--input", "shop.ndjson", "--within", "10", "--how", "inner") == (0, pair, "")
+    (modules.folder / "bad.ndjson").write_text(posted({"orderId": ""}))
+    status, output, errors = modules.run("joining", "--input", "bad.ndjson")
+    assert (status, output) == (1, "")
+    assert 'bad.ndjson:1: expected an order such as {"amount": 100} or a payment such as {"orderId": "order-1"}; got' in errors
+
+
+def test_an_order_without_a_payment_comes_out_after_five_minutes_of_event_time() -> None:
+    """In virtual time: not a moment before, though nothing else comes."""
+    orders, payments = rxs.from_topic("orders", Order, timestamp="timestamp"), rxs.from_topic("payments", Payment)
+    drive = rxs.testing.drive(joining.build(orders, payments).pipe(ops.map(joining.line)))
+    made = datetime(2026, 1, 16, 10, tzinfo=UTC)
+    drive.feed({"id": "order-1", "userId": "u", "amount": 100, "timestamp": made.isoformat()}, source="orders")
+    for seconds in (299, 300):
+        for topic in ("orders", "payments"):
+            drive.watermark(made + timedelta(seconds=seconds), source=topic)
+        assert drive.values() == []
+    for topic in ("orders", "payments"):
+        drive.watermark(made + timedelta(seconds=300.001), source=topic)
+    assert drive.values() == ["Enriched: {id: order-1, amount: 100, paymentId: null}"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.timeout(120)
+async def test_a_duplicate_is_one_still_after_the_process_was_killed(modules: Modules) -> None:
+    """Killed with -9 when the first order was committed; the second process knows it, and what is new."""
+    url = f"sqlite:///{modules.folder / 'shop.db'}"
+
+    async def send(*ids: str) -> None:
+        await put(url, *(complete(NewOrder(id=identity, amount=1)) for identity in ids))
+
+    async def lines_up_to(process: Any, last: str) -> list[str]:
+        lines: list[str] = []
+        while not lines or lines[-1] != last:
+            lines.append((await asyncio.to_thread(process.stdout.readline)).rstrip())
+            assert lines[-1], process.communicate()
+        return lines
+
+    await send("order-123")
+    first = modules.start("deduplication")
+    assert await lines_up_to(first, "Processing order-123") == ["Processing order-123"]
+    broker = rxs.connect(url)
+    await broker.start()
+    deadline = time.monotonic() + 20
+    while (await broker.committed("deduplication")).get(("orders", 0)) != 1:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+    await broker.stop()
+    first.kill()
+    assert first.wait() == -9
+    await send("order-123", "order-456")
+    second = modules.start("deduplication")
+    assert await lines_up_to(second, "Processing order-456") == ["Duplicate detected: order-123", "Processing order-456"]
+
+
 def test_an_order_without_another_time_is_handled_as_it_is_read(modules: Modules) -> None:
     """Then the lag is by the clock."""
     made = datetime.now(UTC) - timedelta(seconds=7)
@@ -217,7 +309,12 @@ def test_windows_of_build_go_by_the_time_of_its_stream() -> None:
 
 async def append(url: str, *amounts: float) -> None:
     """Put orders into the shop's topic."""
-    posts = rxs.from_iterable([complete(NewOrder(amount=amount)) for amount in amounts])
+    await put(url, *(complete(NewOrder(amount=amount)) for amount in amounts))
+
+
+async def put(url: str, *orders: Any) -> None:
+    """Put these orders there."""
+    posts = rxs.from_iterable(orders)
     async with rxs.start(posts.pipe(ops.to_topic("orders")), app=f"till-{time.monotonic_ns()}", broker=url) as running:
         await running.wait()
 
@@ -255,6 +352,17 @@ async def test_counting_follows_the_topic_and_goes_on_after_a_restart(modules: M
 
 def test_the_shop_is_where_the_demos_look() -> None:
     """Shop, analytics and demos use one file unless they are told otherwise."""
-    modules = (analytics, demo, shop, counting, event_time, running_totals, transformation, windowing)
+    modules = (
+        analytics,
+        deduplication,
+        demo,
+        joining,
+        shop,
+        counting,
+        event_time,
+        running_totals,
+        transformation,
+        windowing,
+    )
     mains = [module.main for module in modules]
     assert {inspect.signature(main).parameters["broker"].default for main in mains} == {"sqlite:///shop.db"}

@@ -206,7 +206,15 @@ async def test_analytics_serves_zeros_and_then_the_totals(serve: Serve) -> None:
     """Before the first order there are zeros; afterwards the totals as of the analytics app's last commit."""
     broker = MemoryBroker()
     async with serve(broker) as client:
-        nothing = {"totalOrders": 0, "totalRevenue": 0, "avgOrderValue": 0, "successRate": None, "ordersPerMinute": [], "asOf": 0}
+        nothing = {
+            "totalOrders": 0,
+            "totalRevenue": 0,
+            "avgOrderValue": 0,
+            "successRate": None,
+            "ordersPerMinute": [],
+            "asOf": 0,
+            "duplicateOrders": 0,
+        }
         assert (await client.get("/analytics")).json() == nothing
         for amount in (100, 200, 150):
             await client.post("/api/orders", json={"amount": amount})
@@ -216,7 +224,37 @@ async def test_analytics_serves_zeros_and_then_the_totals(serve: Serve) -> None:
         served = await analysed(client, broker)
         assert served.pop("asOf") > 0
         assert sum(served.pop("ordersPerMinute")) == 3  # in one minute, or in two if one has just begun
-        assert served == {"totalOrders": 3, "totalRevenue": 450, "avgOrderValue": 150.0, "successRate": 75.0}
+        assert served == {
+            "totalOrders": 3,
+            "totalRevenue": 450,
+            "avgOrderValue": 150.0,
+            "successRate": 75.0,
+            "duplicateOrders": 0,
+        }
+
+
+@pytest.mark.asyncio
+async def test_an_order_that_comes_again_is_refused_and_those_that_were_paid_are_served(serve: Serve) -> None:
+    """It counts once in the totals and once in its minute; whether order or payment comes first, they are served as a pair."""
+    broker = MemoryBroker()
+    async with serve(broker) as client:
+        assert (await client.get("/enriched")).json() == []
+        for order, payment in (("order-1", "pay-1"), ("order-2", None), ("order-3", "pay-3")):
+            if order == "order-3":
+                await client.post("/api/payments", json={"orderId": order, "paymentId": payment})
+            for _ in range(2):
+                await client.post("/api/orders", json={"id": order, "amount": 100})
+            await client.post("/api/payments", json={"orderId": order, "status": "failed"})
+            if order == "order-1":
+                await client.post("/api/payments", json={"orderId": order, "paymentId": payment})
+        served = await analysed(client, broker)
+        assert (served["totalOrders"], served["totalRevenue"], served["duplicateOrders"]) == (3, 300, 3)
+        assert sum(served["ordersPerMinute"]) == 3
+        pairs = (await client.get("/enriched")).json()
+    assert sorted(pairs, key=lambda pair: pair["id"]) == [
+        {"id": "order-1", "amount": 100, "paymentId": "pay-1"},
+        {"id": "order-3", "amount": 100, "paymentId": "pay-3"},
+    ]
 
 
 @pytest.mark.asyncio
@@ -291,7 +329,7 @@ async def test_the_page_of_docs_names_the_routes(serve: Serve) -> None:
     """A newcomer finds every route, with the least body that it takes, at /docs."""
     async with serve(MemoryBroker()) as client:
         paths = (await client.get("/openapi.json")).json()["paths"]
-    assert sorted(paths) == ["/analytics", "/api/orders", "/api/payments", "/healthz"]
+    assert sorted(paths) == ["/analytics", "/api/orders", "/api/payments", "/enriched", "/healthz"]
     body = paths["/api/orders"]["post"]["requestBody"]["content"]["application/json"]
     assert body == {"example": {"amount": 100}}
 
