@@ -1,9 +1,9 @@
 """What the shop has sold so far, and in each of the last minutes, kept in views that any process can ask.
 
 In: the topics ``orders`` and ``payments``; an order whose id came in the last hour is a duplicate and refused. Out: three
-published views of the app ``analytics``, which the shop serves: ``analytics``, one row of totals; ``orders-per-minute``, a row for
-each of the last minutes; and ``enriched``, the last orders with their payments. All is saved with every commit: after a crash it
-goes on where the topics were read to.
+published views of the app ``analytics``, which the shop serves: ``analytics``, one row of totals; ``orders-per-minute``, a row
+for each of the last minutes; and ``enriched``, the last orders with their payments. All is saved with every commit: after a
+crash it goes on where the topics were read to.
 
 Run it beside the shop: ``python -m pipelines.analytics [--broker URL]``, then ``curl -s http://127.0.0.1:8000/analytics``:
 
@@ -32,6 +32,7 @@ REMEMBERED = 3600.0
 WITHIN = 300.0
 """Seconds that an order and its payment may be apart."""
 SERVED_ENRICHED = 5
+NONE_YET: list[Enriched] = []
 
 
 class Event(NamedTuple):
@@ -126,7 +127,7 @@ def enriched(orders: Observable[Order], payments: Observable[Payment]) -> rxs.St
     """Orders and the payments that did not fail into a row of the last pairs of them, whichever came first."""
     paid = payments.pipe(ops.filter(lambda payment: payment.status != "failed"), ops.key_by("order_id"))
     pairs = orders.pipe(ops.key_by("id"), ops.interval_join(paid, within=WITHIN), ops.map(with_payment))
-    return pairs.pipe(ops.scan(newest, []), ops.key_by(lambda _: None), ops.to_view("enriched", publish=True))
+    return pairs.pipe(ops.scan(newest, NONE_YET), ops.key_by(lambda _: None), ops.to_view("enriched", publish=True))
 
 
 def build(orders: Observable[Order], payments: Observable[Payment]) -> tuple[rxs.Stream[Any], ...]:

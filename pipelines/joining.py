@@ -13,7 +13,7 @@ lines are orders, and payments where they have an ``orderId``:
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import cyclopts
 from reactivex import Observable
@@ -23,7 +23,7 @@ from pipelines.records import SHOP, BrokerUrl, Order, Payment
 from pipelines.sampling import Input, Sample, show, topics_from
 from rxstreams import operators as ops
 
-EXAMPLE = [
+EXAMPLE: list[dict[str, Any]] = [
     {"id": "order-1", "amount": 100, "timestamp": "2026-01-16T10:00:00Z"},
     {"orderId": "order-1", "paymentId": "pay-1", "timestamp": "2026-01-16T10:00:30Z"},
     {"orderId": "order-2", "paymentId": "pay-2", "timestamp": "2026-01-16T10:01:00Z"},

@@ -102,7 +102,7 @@ def read(line: bytes, where: str, *, paid: bool = False) -> Order | Payment | No
     """The order on a line, or where there are such the payment; None if there is none, which is reported."""
     try:
         fields = msgspec.json.decode(line)
-        kind = NewPayment if paid and isinstance(fields, dict) and "orderId" in fields else Line
+        kind: type[NewOrder | NewPayment] = NewPayment if paid and isinstance(fields, dict) and "orderId" in fields else Line
         return complete(msgspec.json.decode(line, type=kind))
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         wanted = 'an order such as {"amount": 100}' + (' or a payment such as {"orderId": "order-1"}' if paid else "")

@@ -144,7 +144,7 @@ class Drive(Driver):
     def outcome(self) -> Outcome:
         """What there is now, after a commit."""
         self.commit()
-        states = {vertex.identity: dict(vertex.node.states) for vertex in self.graph.stateful}
+        states = {store.identity: dict(store.states) for store in self.graph.stores}
         for vertex in self.graph.stateful:
             for space, held in (vertex.node.spaces.states if vertex.node.spaces is not None else {}).items():
                 states[f"{vertex.identity}[{space}]"] = dict(held)

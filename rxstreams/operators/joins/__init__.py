@@ -107,16 +107,16 @@ def interval_join(
     ``how="semi"`` or ``"anti"`` A, those that have a partner and those that have none. Both streams need keys (``key_by``),
     of one type. A record for which no partner can come any more, and which would come out nowhere, is on the side stream
     ``late`` if it was late itself.
-    Time: the later one of the pair; of a record that comes out alone its own.
+    Time: the later one of the pair; of a record that comes out as such (alone, or ``how="semi"``) its own.
     Holds: each record until the watermark has passed its time by its bound; saved in a run.
     Bounded by: each stream's rate times its bound, and a sixteenth more.
     Ends: when both streams have; then what has no partner comes out.
     Names: RxJS —, RxPY — (its ``join`` goes by the clock), Kafka Streams ``join`` with ``JoinWindows``
 
-    What comes out alone does so when the watermark shows that no partner can come, and the watermark is passed on so much
-    later; so an idle stream holds it back no longer than its ``idle_after``. That is in the order of the time at which it is
-    sure, then left before right, then of the keys. With ``matches="first"`` or ``"last"`` left records wait for that choice
-    in the same way.
+    What comes out alone does so when the watermark shows that no partner can come; so an idle stream holds it back no longer than
+    its ``idle_after``. That is in the order of the time at which it is sure, then left before right, then of the keys. As that is
+    so old, the watermark is passed on so much later (with ``"semi"``, too). With ``matches="first"`` or ``"last"`` left records
+    wait for that choice in the same way.
 
     Args:
         other: The right stream.

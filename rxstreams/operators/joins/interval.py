@@ -17,6 +17,8 @@ __all__ = ["How", "Intervals"]
 How = Literal["inner", "left", "right", "outer", "semi", "anti"]
 ALONE: dict[str, tuple[int, ...]] = {"left": (0,), "right": (1,), "outer": (0, 1), "anti": (0,)}
 """The sides whose records come out alone, when no partner can come any more."""
+ONE_TIME = {**ALONE, "semi": (0,)}
+"""The sides whose records come out with their own time, though not at once."""
 
 
 class Intervals(Stepping):
@@ -39,7 +41,8 @@ class Intervals(Stepping):
         self.sides = Side(self, "left", upper), Side(self, "right", -lower)
         self.alone = {port: Alone(self.sides[port], port, self.bounds[port][1]) for port in ALONE.get(how, ())}
         self.inspector = Inspector(self, *self.sides)
-        super().__init__(max((one.high for one in self.alone.values()), default=0))
+        # What comes out as one record has that one's time, which is over by so much when its partner comes, or none can.
+        super().__init__(max((self.bounds[port][1] for port in ONE_TIME.get(how, ())), default=0))
 
     def start(self) -> None:
         super().start()
@@ -102,7 +105,7 @@ class Intervals(Stepping):
         left, right = ("other", "entry") if port else ("entry", "other")
         later = "time if time > other.time else other.time"
         if self.how == "semi":
-            made = [f"if not {left}.met:", *(f"    {line}" for line in code.put(f"{left}.value", later))]
+            made = [f"if not {left}.met:", *(f"    {line}" for line in code.put(f"{left}.value", f"{left}.time"))]
         else:
             made = [] if self.how == "anti" else code.put(f"({left}.value, {right}.value)", later)
         lines = [*made, "entry.met = 1"]
