@@ -98,8 +98,8 @@ def dedup(
     late: its id may be forgotten.
 
     Args:
-        key: What tells two records apart: a field's name or a function of the value; None is the value. In a stream with keys
-            it goes by these, and this must be None.
+        key: What tells two records apart: a field's name or a function of the value; None is the value. It must be of a type that
+            keys can have (``key_by``). In a stream with keys it goes by these, and this must be None.
         ttl: Seconds for which an id is remembered.
         keep: Which record of an id: ``"first"``, ``"last"``, or an aggregate of all of them.
         clock: Whether ``ttl`` goes by event time, or by the clock at which records are handled; then the result depends on it.

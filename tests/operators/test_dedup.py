@@ -1,0 +1,162 @@
+"""dedup: what is let through, for how long, how many ids it remembers, and what is refused."""
+
+import asyncio
+from typing import Any
+
+import pytest
+import structlog
+
+import rxstreams as rxs
+from rxstreams import DeadLetter, Skip, Stop, aggregates as agg, operators as ops
+from rxstreams.brokers import Record
+from rxstreams.brokers.memory import MemoryBroker
+from rxstreams.errors import OperatorError, Policy, TopologyError
+from tests.laws.harness import End, Rec, lines, run
+
+HOUR = 3600
+
+
+def came(*at: tuple[str, float]) -> list[Any]:
+    """Records given as (id, second)."""
+    return [Rec("a", 0, {"id": one, "n": n}, round(second * 1000)) for n, (one, second) in enumerate(at)]
+
+
+def through(events: list[Any], **options: Any) -> list[list[Any]]:
+    """What comes through, and what does not, by number."""
+    stream = lines("a", out_of_orderness=0.0).pipe(ops.dedup("id", **{"ttl": HOUR, **options}))
+    return [[one["n"] for one in values] for values in run([*events, End("a")], stream, stream.duplicates).values]
+
+
+def test_an_id_is_new_again_an_hour_later() -> None:
+    """To the millisecond, counted from the record that came through, not from the last duplicate."""
+    events = came(("order-123", 0), ("order-123", 5), ("order-456", 9), ("order-123", HOUR - 0.001), ("order-123", HOUR))
+    assert through(events) == [[0, 2, 4], [1, 3]]
+
+
+def test_an_older_record_is_a_duplicate_of_a_younger_one_that_came_first() -> None:
+    """Less than ``ttl`` before or after is the same."""
+    assert through(came(("a", 10), ("a", 7), ("a", 5)), ttl=5) == [[0], [1]], "the last is just 5 s older, and late"
+    stream = lines("a", out_of_orderness=99.0).pipe(ops.dedup("id", ttl=5))
+    values = run([*came(("a", 10), ("a", 7), ("a", 5), ("a", 6)), End("a")], stream).values[0]
+    assert [one["n"] for one in values] == [0, 2], "it passes, and the younger one is what is remembered"
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        (None, ["a", "b", "a"]),
+        ("x", [{"x": 7}, {"x": "7"}, {"x": 7}]),
+        (lambda value: value % 5, [1, 2, 6]),
+        (lambda value: (value, "pair"), [1, 2, 1]),
+    ],
+)
+def test_what_tells_two_records_apart(key: Any, values: list[Any]) -> None:
+    """A field, a function, or the value; 7 and "7" are two."""
+    for policy in (Stop(), Skip()):
+        stream = lines("a").pipe(ops.dedup(key, ttl=60))
+        events = [*(Rec("a", 0, value, 1000) for value in values), End("a")]
+        assert run(events, stream, policy=policy).values == [values[:2]]
+
+
+@pytest.mark.parametrize("keep", ["first", "last", agg.count()])
+@pytest.mark.parametrize("policy", [Skip(), DeadLetter("bad")])
+def test_a_record_without_an_id_meets_its_policy(policy: Policy, keep: Any) -> None:
+    """Its neighbours do not notice."""
+    stream = lines("a").pipe(ops.dedup("id", ttl=60, keep=keep, on_error=policy))
+    outcome = run([Rec("a", 0, {"id": 1}, 1000), Rec("a", 0, {"no": 1}, 1000), Rec("a", 0, {"id": 1}, 1000), End("a")], stream)
+    assert outcome.values == [[{"id": 1} if isinstance(keep, str) else 2]]
+    assert len(outcome.lost) == 1
+    assert "dedup" in outcome.lost[0]
+    with pytest.raises(OperatorError, match=r"dedup\(key='id'.*: KeyError: 'id'"):
+        run([Rec("a", 0, {"no": 1}, 1000)], lines("a").pipe(ops.dedup("id", ttl=60, keep=keep)))
+
+
+def test_an_id_must_be_something_that_can_be_a_key() -> None:
+    """As it is saved under it; the message says what can, and what to make of others."""
+    for value in ([1, 2], {"x": 1}, 1.5):
+        with pytest.raises(OperatorError, match=r"dedup\(ttl=60.0.*a key must be a str, bytes, int, .*Make one of these of it"):
+            run([Rec("a", 0, value, 1000)], lines("a").pipe(ops.dedup(ttl=60)))
+
+
+def test_the_oldest_sixteenth_goes_when_there_are_too_many() -> None:
+    """By time; what is forgotten passes again, and the younger ones are still known."""
+    first = came(*((f"id-{n}", 1000 - 10 * n) for n in range(32)))
+    again = came(("new", 1500), *((f"id-{n}", 1001 - 10 * n) for n in (0, 29, 30, 31)))
+    stream = lines("a", out_of_orderness=5000.0).pipe(ops.dedup("id", ttl=160, capacity=32))
+    values = run([*first, *again, End("a")], stream).values[0]
+    assert [one["id"] for one in values[32:]] == ["new", "id-30", "id-31"]
+
+
+def test_ids_that_are_evicted_are_counted_and_warned_of() -> None:
+    """In the run's statistics, and in the log, with what to do."""
+    broker = MemoryBroker()
+
+    async def main() -> int:
+        await broker.start()
+        await broker.append("ids", [Record(b"%d" % n) for n in range(100)])
+        once = rxs.from_topic("ids", int, until="end").pipe(ops.dedup(ttl=60, capacity=32), ops.to_callable(lambda _: None))
+        async with rxs.start(once, app="app", broker=broker) as running:
+            await running.wait()
+            return running.statistics.evicted
+
+    with structlog.testing.capture_logs() as logs:
+        evicted = asyncio.run(main())
+    assert 68 <= evicted < 70
+    (log,) = [one for one in logs if "capacity" in str(one) and one["log_level"] == "warning"]
+    assert "dedup" in str(log)
+
+
+def test_memory_is_bounded_by_the_capacity() -> None:
+    """After each record."""
+    stream = lines("a").pipe(ops.dedup("id", ttl=1e6, capacity=16))
+    outcome = run(came(*((f"id-{n}", n) for n in range(200))), stream)
+    (seen,) = [states for name, states in outcome.states.items() if name.endswith("/seen")]
+    assert len(seen) == 16
+
+
+def test_the_ids_of_a_keyed_stream_are_its_keys() -> None:
+    """And these stay, for what is behind it."""
+    stream = lines("a").pipe(ops.key_by("id"), ops.dedup(ttl=60), ops.aggregate(n=agg.count()))
+    values = run([*came(("a", 1), ("b", 2), ("a", 3)), End("a")], stream).values[0]
+    assert [(row.key, row.n) for row in values] == [("a", 1), ("b", 1)]
+
+
+def test_only_dedup_of_the_first_has_a_stream_of_duplicates() -> None:
+    """Of the others all are in the result; the message says which has one."""
+    stream = lines("a").pipe(ops.dedup("id", ttl=60, keep="last"))
+    with pytest.raises(AttributeError, match=r"no side stream 'duplicates'"):
+        stream.duplicates.pipe(ops.map(str))
+
+
+def test_what_cannot_be_saved_fails_when_it_comes() -> None:
+    """Where records are kept."""
+    stream = lines("a").pipe(ops.map(lambda one: iter([one])), ops.dedup(lambda _: 1, ttl=60, keep="last"))
+    with pytest.raises(OperatorError, match="list_iterator"):
+        run([Rec("a", 0, 1, 1000)], stream)
+
+
+def test_another_keep_does_not_take_over_saved_state() -> None:
+    """What was kept is not what it needs; another ``ttl`` is fine."""
+    broker = MemoryBroker()
+
+    async def run_it(**options: Any) -> None:
+        once = rxs.from_topic("ids", int, until="end").pipe(ops.dedup(**options), ops.to_callable(lambda _: None))
+        async with rxs.start(once, app="app", broker=broker) as running:
+            await running.wait()
+
+    async def main() -> None:
+        await broker.start()
+        await broker.append("ids", [Record(b"1")])
+        await run_it(ttl=60)
+        await run_it(ttl=90)
+        with pytest.raises(TopologyError, match="dedup"):
+            await run_it(ttl=60, keep="last")
+
+    asyncio.run(main())
+
+
+def test_an_expired_step_is_forgotten_once_for_an_id_that_came_again() -> None:
+    """An id in two steps that go at one watermark, the younger of which was begun first, is not looked for twice."""
+    stream = lines("a", out_of_orderness=50.0).pipe(ops.dedup("id", ttl=1))
+    events = came(("b", 12), ("a", 10), ("a", 12), ("c", 99), ("d", 999))
+    assert [one["n"] for one in run(events, stream).values[0]] == [0, 1, 2, 3, 4]
