@@ -92,10 +92,10 @@ def chosen(items: Sequence[Item], lower: int | None, upper: int, pick: str, *, i
 
 
 def items_of(*, most: int = 24, far: int = 12) -> st.SearchStrategy[list[Item]]:
-    """Records of two keys in any order of time, half seconds apart, often of the same one."""
+    """Records of two keys in any order of time, half seconds apart and a little, often of the same one."""
     one = st.tuples(st.booleans(), st.sampled_from(KEYS), st.integers(0, far))
     return st.lists(one, max_size=most).map(
-        lambda many: [Item(n, int(side), key, 1_000_000 + 500 * steps) for n, (side, key, steps) in enumerate(many)]
+        lambda many: [Item(n, int(side), key, 1_000_000 + 500 * steps + n % 3 * 30) for n, (side, key, steps) in enumerate(many)]
     )
 
 

@@ -59,7 +59,7 @@ def test_an_interval_join_is_its_definition(how: Any, items: list[Item], bounds:
 
 @hows
 @FEW
-@given(items=items_of(), bounds=st.sampled_from(BOUNDS), rng=seeds, delay=st.sampled_from((0, 700, 2500)))
+@given(items=items_of(), bounds=st.sampled_from(BOUNDS), rng=seeds, delay=st.sampled_from((0, 450, 2500)))
 def test_arrival_order_within_out_of_orderness_changes_nothing(
     how: Any, items: list[Item], bounds: Bounds, rng: random.Random, delay: int
 ) -> None:
@@ -71,7 +71,7 @@ def test_arrival_order_within_out_of_orderness_changes_nothing(
 
 @hows
 @FEW
-@given(items=items_of(), bounds=st.sampled_from(BOUNDS), rng=seeds, delay=st.sampled_from((0, 700)))
+@given(items=items_of(), bounds=st.sampled_from(BOUNDS), rng=seeds, delay=st.sampled_from((0, 450)))
 def test_cuts_and_crashes_change_nothing(how: Any, items: list[Item], bounds: Bounds, rng: random.Random, delay: int) -> None:
     """Though many are late: the same results in the same order, and what comes out alone does so once."""
     arrived = events(items)

@@ -17,14 +17,14 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
 
-from tests.mutants import commits, event_time, records, vocabulary
+from tests.mutants import commits, event_time, joins, records, vocabulary
 from tests.mutants.guard import Mutant
 
 ROOT = Path(__file__).parents[2]
 AT_A_TIME = 2
 SECONDS = 8
 
-MUTANTS = [*commits.MUTANTS, *records.MUTANTS, *vocabulary.MUTANTS, *event_time.MUTANTS]
+MUTANTS = [*commits.MUTANTS, *records.MUTANTS, *vocabulary.MUTANTS, *event_time.MUTANTS, *joins.MUTANTS]
 
 
 class Result(NamedTuple):

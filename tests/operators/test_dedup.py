@@ -87,6 +87,22 @@ def test_the_oldest_sixteenth_goes_when_there_are_too_many() -> None:
     assert [one["id"] for one in values[32:]] == ["new", "id-30", "id-31"]
 
 
+def test_an_id_that_is_evicted_at_once_leaves_nothing() -> None:
+    """One that is older than all the others: though more of its time come, they are not forgotten for it."""
+    events = came(*((f"id-{n}", 1000) for n in range(16)), ("x", 10), ("y", 10), ("y", 10), ("id-0", 1000))
+    stream = lines("a", out_of_orderness=2000.0).pipe(ops.dedup("id", ttl=160, capacity=16))
+    values = run([*events, End("a")], stream, cuts=()).values[0]
+    assert [one["id"] for one in values[16:]] == ["x", "y", "y"]
+
+
+def test_an_id_that_came_again_is_not_evicted_for_its_first_time() -> None:
+    """It is as old as its latest first record, though it is in the step of the earlier one, too."""
+    events = came(("a", 0), *((f"id-{n}", 1) for n in range(14)), ("a", 20), ("b", 21), ("c", 22), ("a", 23), ("id-13", 1.5))
+    stream = lines("a", out_of_orderness=500.0).pipe(ops.dedup("id", ttl=16, capacity=16))
+    values = run([*events, End("a")], stream).values[0]
+    assert [one["id"] for one in values[15:]] == ["a", "b", "c"]
+
+
 def test_ids_that_are_evicted_are_counted_and_warned_of() -> None:
     """In the run's statistics, and in the log, with what to do."""
     broker = MemoryBroker()
@@ -126,6 +142,15 @@ def test_only_dedup_of_the_first_has_a_stream_of_duplicates() -> None:
     stream = lines("a").pipe(ops.dedup("id", ttl=60, keep="last"))
     with pytest.raises(AttributeError, match=r"no side stream 'duplicates'"):
         stream.duplicates.pipe(ops.map(str))
+
+
+@pytest.mark.parametrize("keep", ["last", agg.count()])
+def test_where_time_counts_a_record_behind_the_watermark_is_late(keep: Any) -> None:
+    """It might have been the first of its group, whose time has begun without it."""
+    stream = lines("a", out_of_orderness=1.0).pipe(ops.dedup("id", ttl=60, keep=keep))
+    values, late = run([*came(("a", 10), ("a", 8.9), ("a", 9)), End("a")], stream, stream.late).values
+    assert [(one.record["n"], one.by) for one in late] == [(1, 0.1)]
+    assert values == ([{"id": "a", "n": 0}] if keep == "last" else [2])
 
 
 def test_what_cannot_be_saved_fails_when_it_comes() -> None:

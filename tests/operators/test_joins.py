@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 import rxstreams as rxs
-from rxstreams import Stream, operators as ops
+from rxstreams import Skip, Stop, Stream, operators as ops
 from rxstreams.brokers import Record
 from rxstreams.brokers.memory import MemoryBroker
-from rxstreams.errors import ConfigError, GraphError, StateCodecError, TopologyError
+from rxstreams.errors import ConfigError, GraphError, Policy, StateCodecError, TopologyError
 from rxstreams.operators.joins.sides import Entry
 from rxstreams.testing import Drive
 from rxstreams.watermarks import Late
@@ -93,12 +93,26 @@ def test_what_comes_out_alone_does_so_once_when_no_partner_can_come(how: Any, at
     assert drive.new() == at_the_end
     drive.crash()
     assert drive.new() == []
-    drive.commit()
+    drive.restart()
+    marks(drive, 25.1)
+    assert drive.new() == [], "what is kept a little longer does not come again"
     marks(drive, 30)
     drive.restart()
     assert drive.state("interval_join") == {}
     drive.end()
     assert drive.new() == []
+
+
+def test_a_record_comes_out_alone_also_if_others_of_its_time_have_been_looked_through() -> None:
+    """Records are found in steps of a sixteenth of the bound; one that comes into such a step later is found as well."""
+    drive, _ = driven(within(5, how="left"))
+    feed(drive, "orders", (10, 1))
+    marks(drive, 15.001)
+    feed(drive, "orders", (10.2, 2))
+    marks(drive, 15.2)
+    assert drive.values() == ["1+"]
+    marks(drive, 15.201)
+    assert drive.values() == ["1+", "2+"]
 
 
 def test_both_inputs_hold_time_until_one_has_ended() -> None:
@@ -167,16 +181,33 @@ def test_what_is_kept_is_freed_on_each_side_by_its_own_bound() -> None:
     assert drive.state("interval_join") == {}
 
 
-def test_a_window_behind_has_what_came_out_alone() -> None:
+@pytest.mark.parametrize("policy", [Stop(), Skip()], ids=["in the sources' loops", "in batches"])
+def test_a_window_behind_has_what_came_out_alone(policy: Policy) -> None:
     """Time is passed on so much later as what comes out is old, so that nothing is late there."""
     left, right = (rxs.from_topic(name, dict).pipe(ops.key_by("k")) for name in ("orders", "payments"))
-    counts = left.pipe(ops.interval_join(right, within=100, how="left"), ops.windowed(rxs.tumbling(10), n=rxs.aggregates.count()))
-    drive = rxs.testing.drive(counts, counts.late)
+    joined = left.pipe(ops.interval_join(right, within=100, how="left"), ops.key_by(lambda _: "all"))
+    counts = joined.pipe(ops.windowed(rxs.tumbling(10), n=rxs.aggregates.count()))
+    drive = rxs.testing.drive(counts, counts.late, on_error=policy)
     feed(drive, "orders", (5, 1), (15, 2))
+    feed(drive, "orders", (5, 3), key="b")
+    feed(drive, "payments", (6, 4), key="b")
     for second in (20, 104, 105.001, 110, 115.001, 120):
         marks(drive, second)
-    assert [(row.start, row.n) for row in drive.values()] == [(0, 1), (10_000, 1)]
+    assert [(row.start, row.n) for row in drive.values()] == [(0, 2), (10_000, 1)]
     assert drive.values(counts.late) == []
+
+
+def test_what_is_freed_is_deleted_in_the_table() -> None:
+    """Of two thousand records nothing is left there, when the next commits have been made."""
+    drive, _ = driven(within(5))
+    for n in range(2000):
+        feed(drive, "orders", (10, n), key=f"k{n}")
+    drive.commit()
+    saved = sum(map(len, drive.table.values()))
+    marks(drive, 99)
+    for _ in range(100):
+        drive.commit()
+    assert saved > 40_000 > 20 * sum(map(len, drive.table.values()))
 
 
 def test_a_stream_meets_itself() -> None:
