@@ -1,6 +1,7 @@
 """Joins: who meets whom, what comes out alone and when, what is late, what is kept and freed, and what is refused."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -371,3 +372,29 @@ def test_keys_of_any_kind_come_out_in_order() -> None:
         feed(drive, "orders", (10, 0), (10, 1), (9, 0))
         marks(drive, 50)
         assert drive.values() == ["0", "1", "0"]
+
+
+@pytest.mark.parametrize("how", ["left", "anti", "outer"])
+def test_many_that_come_out_alone_at_once_do_not_exceed_the_edge(how: Any) -> None:
+    """However quickly calls are made, no more results wait for theirs than there is room for; each comes once."""
+
+    async def main() -> None:
+        broker = MemoryBroker()
+        await broker.append("orders", [Record(b'{"k":"%d","n":1}' % n, None, 1_000_000) for n in range(20_000)])
+        await broker.create_topic("payments")
+        most, called = 0, Counter[str]()
+
+        async def call(row: Any) -> None:
+            nonlocal most
+            most = max(most, awaiting.backlog)
+            called[(row if how == "anti" else row[0])["k"]] += 1
+
+        left, right = (rxs.from_topic(name, dict, until="end").pipe(ops.key_by("k")) for name in ("orders", "payments"))
+        alone = left.pipe(ops.interval_join(right, within=5, how=how), ops.to_callable(call, capacity=500))
+        async with rxs.start(alone, app="app", broker=broker) as running:
+            assert running.task is not None
+            awaiting = next(v.node for v in running.task.graph.vertices if v.title.startswith("to_callable"))
+            await running.wait()
+        assert (most, len(called), set(called.values())) == (500, 20_000, {1})
+
+    asyncio.run(main())
