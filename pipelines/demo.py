@@ -112,14 +112,10 @@ class Figures:
     def summary(self) -> str:
         """What a run comes to."""
         revenue = self.served.get("totalRevenue", 0)
-        lines = [
-            f"Enriched: {{id: {one['id']}, amount: {one['amount']}, paymentId: {one['paymentId']}}}" for one in self.enriched[:1]
-        ]
-        lines += (
-            [f"{self.refused} order{'s were' if self.refused > 1 else ' was'} sent twice, and refused as a duplicate"]
-            if self.refused
-            else []
-        )
+        pair = "Enriched: {{id: {id}, amount: {amount}, paymentId: {paymentId}}}"
+        lines = [pair.format_map(one) for one in self.enriched[:1]]
+        if self.refused:
+            lines.append(f"{self.refused} order{'s were' if self.refused > 1 else ' was'} sent twice, and refused as a duplicate")
         counted = f"{self.posted} orders acknowledged, all of them in the {self.orders} served"
         return "\n".join([*lines, f"{counted}; revenue {revenue:,.2f}. Run it again: it goes on from here."])
 
@@ -129,11 +125,16 @@ class Figures:
         totals.add_row(*self.cells().values(), style="bold")
         orders = Table("the last orders", "user", Column("amount", justify="right"), box=None, header_style="dim", style="dim")
         for order in reversed(self.latest):
-            orders.add_row(order["id"][:14] + "…", order["userId"], f"{order['amount']:,.2f}")
+            orders.add_row(shortened(order["id"], 14), order["userId"], f"{order['amount']:,.2f}")
         paid = Table("paid", "with", Column("amount", justify="right"), box=None, header_style="dim", style="dim")
         for pair in self.enriched:
-            paid.add_row(pair["id"][:14] + "…", pair["paymentId"][:12] + "…", f"{pair['amount']:,.2f}")
+            paid.add_row(shortened(pair["id"], 14), shortened(pair["paymentId"], 12), f"{pair['amount']:,.2f}")
         return Group(totals, Columns([orders, paid], padding=(0, 4)))
+
+
+def shortened(identity: str, length: int) -> str:
+    """An id as far as it has room; an id that someone posted may be short."""
+    return identity if len(identity) <= length else f"{identity[:length]}…"
 
 
 class Server:

@@ -236,28 +236,29 @@ class Firsts(Stepping):
         seen, ttl, at = self.seen, self.ttl, "now" if self.by_clock else "time"
         if self.by_clock:
             loop.before.append(f"now = {loop.bind(self.clock_time)}()")
-        too_late = code.marked(lambda time, mark: time + ttl <= mark)
+        states, too_late = loop.bind(seen.states), code.marked(lambda time, mark: time + ttl <= mark)
         # The step that the loop adds to may be one of those that go.
-        full = [f"    if len({loop.bind(seen.states)}) > {self.capacity}: {loop.bind(self.evict)}(); begin = end = 0"]
-        late = f"if time + {ttl} <= {code.now} and {too_late}(time, {code.now}): {code.behind}; continue"
+        full = [f"    if len({states}) > {self.capacity}: {loop.bind(self.evict)}(); begin = end = 0"]
+        late = f"time + {ttl} <= {code.now} and {too_late}(time, {code.now}): {code.behind}; continue"
         ident = ["one = key"] if self.host.keyed else [f"one = {loop.read(self.key)}"]
         if not self.host.keyed and not loop.is_a(self.key, str):
             ident.append(f"if one.__class__ is not str: one = {loop.bind(internal)}(one)")
         return [
             *ident,
-            f"first = {loop.bind(seen.states.get)}(one)",
-            "if first is None:",
-            *([] if self.by_clock else [f"    {late}"]),
-            f"    {loop.bind(seen.states)}[one] = {at}",
+            f"if one not in {states}:",
+            *([] if self.by_clock else [f"    if {late}"]),
+            f"    {states}[one] = {at}",
             *(f"    {line}" for line in seen.aging(loop, code, "one", at)),
             *([] if self.capacity is None else full),
-            f"elif {at} - first >= {ttl}:",
-            f"    {loop.bind(seen.again)}(one, {at})",
-            f"    due = {code.due}",
-            f"elif first - {at} < {ttl}:",
-            *(f"    {line}" for line in code.add(self.asides["duplicates"], "value", "time")),
-            "    continue",
-            *([] if self.by_clock else [late]),
+            "else:",
+            f"    first = {states}[one]",
+            f"    if {at} - first >= {ttl}:",
+            f"        {loop.bind(seen.again)}(one, {at})",
+            f"        due = {code.due}",
+            f"    elif first - {at} < {ttl}:",
+            *(f"        {line}" for line in code.add(self.asides["duplicates"], "value", "time")),
+            "        continue",
+            *([] if self.by_clock else [f"    elif {late}"]),
             *code.put("value", "time"),
         ]
 

@@ -38,8 +38,8 @@ MUTANTS = [
     mutant(
         "who came out alone is saved so",
         "operators/joins/interval.py",
-        "            side.dirty.update(filter(side.states.__contains__, keys_of(rows)))\n",
-        "            pass\n",
+        "                        side.dirty.add(key)\n",
+        "",
         ONCE,
     ),
     mutant(
@@ -132,6 +132,13 @@ MUTANTS = [
     mutant(
         "what goes is deleted in the table",
         "operators/stores.py",
+        "            self.dirty.update(keys[: self.saved.get(age, 0)])\n",
+        "            pass\n",
+        f"{JOINS}what_is_freed_is_deleted_in_the_table",
+    ),
+    mutant(
+        "what goes before others is deleted in the table, too",
+        "operators/stores.py",
         "            self.dirty.update(keys[:saved])\n",
         "",
         f"{JOINS}what_is_freed_is_deleted_in_the_table",
@@ -147,8 +154,8 @@ MUTANTS = [
     mutant(
         "steps go in their order",
         "operators/stores.py",
-        "in sorted(age for age in self.ages if age <= last):",
-        "in [age for age in self.ages if age <= last]:",
+        "gone = sorted(age for age in self.ages if age <= last)",
+        "gone = [age for age in self.ages if age <= last]",
         f"{DEDUP}an_expired_step_is_forgotten_once_for_an_id_that_came_again",
     ),
     mutant(
@@ -163,15 +170,15 @@ MUTANTS = [
     mutant(
         "an hour is an hour",
         "operators/deduplicating.py",
-        'f"elif {at} - first >= {ttl}:",',
-        'f"elif {at} - first > {ttl}:",',
+        'f"    if {at} - first >= {ttl}:",',
+        'f"    if {at} - first > {ttl}:",',
         f"{DEDUP}an_id_is_new_again_an_hour_later",
     ),
     mutant(
         "an older record is a duplicate, too",
         "operators/deduplicating.py",
-        'f"elif first - {at} < {ttl}:",',
-        'f"elif first <= {at}:",',
+        'f"    elif first - {at} < {ttl}:",',
+        'f"    elif first <= {at}:",',
         f"{DEDUP}an_older_record_is_a_duplicate_of_a_younger_one_that_came_first",
     ),
     mutant(

@@ -23,7 +23,7 @@ from pipelines import (
     transformation,
     windowing,
 )
-from pipelines.records import NewOrder, Order, Payment, complete
+from pipelines.records import NewOrder, NewPayment, Order, Payment, complete
 from rxstreams import operators as ops
 from tests.pipelines.conftest import ROOT, Modules
 
@@ -208,6 +208,46 @@ def test_an_order_without_a_payment_comes_out_after_five_minutes_of_event_time()
     assert drive.values() == ["Enriched: {id: order-1, amount: 100, paymentId: null}"]
 
 
+def test_orders_of_a_file_are_told_apart_within_another_time(modules: Modules) -> None:
+    """An id is new when its time to live is over, to the millisecond; what comes too late to tell is said to be so."""
+    times = ["10:00:00", "10:00:09.999", "10:00:10", "10:00:40", "10:00:30"]
+    orders = [{"id": "a", "amount": 1, "timestamp": f"2026-01-16T{time}Z"} for time in times]
+    (modules.folder / "orders.ndjson").write_text(posted(*orders) + '{"id": "a"}\n')
+    status, output, errors = modules.run("deduplication", "--input", "orders.ndjson", "--ttl", "10")
+    assert output.splitlines() == [
+        "Processing a",
+        "Duplicate detected: a",
+        "Processing a",
+        "Processing a",
+        "Too late to tell: a, 10 s behind the watermark",
+    ]
+    assert status == 1
+    assert errors.startswith('orders.ndjson:6: expected an order such as {"amount": 100}; got b\'{"id": "a"}\': ')
+    assert errors.count("\n") == 1
+
+
+async def lines_up_to(process: Any, last: str) -> list[str]:
+    """What a process prints up to this line; what bounds the wait is the test's timeout."""
+    lines: list[str] = []
+    while not lines or lines[-1] != last:
+        lines.append((await asyncio.to_thread(process.stdout.readline)).rstrip())
+        assert lines[-1], process.communicate()
+    return lines
+
+
+async def killed(process: Any, url: str, app: str, **offsets: int) -> None:
+    """Kill a process with -9, when it has committed its topics up to these offsets."""
+    broker, wanted = rxs.connect(url), {(topic, 0): offset for topic, offset in offsets.items()}
+    await broker.start()
+    deadline = time.monotonic() + 20
+    while await broker.committed(app) != wanted:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+    await broker.stop()
+    process.kill()
+    assert process.wait() == -9
+
+
 @pytest.mark.asyncio
 @pytest.mark.timeout(120)
 async def test_a_duplicate_is_one_still_after_the_process_was_killed(modules: Modules) -> None:
@@ -217,28 +257,52 @@ async def test_a_duplicate_is_one_still_after_the_process_was_killed(modules: Mo
     async def send(*ids: str) -> None:
         await put(url, *(complete(NewOrder(id=identity, amount=1)) for identity in ids))
 
-    async def lines_up_to(process: Any, last: str) -> list[str]:
-        lines: list[str] = []
-        while not lines or lines[-1] != last:
-            lines.append((await asyncio.to_thread(process.stdout.readline)).rstrip())
-            assert lines[-1], process.communicate()
-        return lines
-
     await send("order-123")
     first = modules.start("deduplication")
     assert await lines_up_to(first, "Processing order-123") == ["Processing order-123"]
-    broker = rxs.connect(url)
-    await broker.start()
-    deadline = time.monotonic() + 20
-    while (await broker.committed("deduplication")).get(("orders", 0)) != 1:
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
-    await broker.stop()
-    first.kill()
-    assert first.wait() == -9
+    await killed(first, url, "deduplication", orders=1)
     await send("order-123", "order-456")
     second = modules.start("deduplication")
     assert await lines_up_to(second, "Processing order-456") == ["Duplicate detected: order-123", "Processing order-456"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.timeout(120)
+async def test_joining_follows_the_topics_and_waits_for_payments_still_after_it_was_killed(modules: Modules) -> None:
+    """The second process joins the orders that the first one had; when time has gone on, one without a payment comes out."""
+    # Of now, so that the clock, which time goes by when nothing comes, is not past the five minutes on a slow machine.
+    url, made = f"sqlite:///{modules.folder / 'shop.db'}", datetime.now(UTC)
+
+    async def order(number: int, seconds: float = 0) -> None:
+        at = made + timedelta(seconds=seconds)
+        await put(url, complete(NewOrder(id=f"order-{number}", amount=100, timestamp=at)))
+
+    async def payment(number: int, seconds: float = 0) -> None:
+        at = made + timedelta(seconds=seconds)
+        paid = NewPayment(order_id=f"order-{number}", payment_id=f"pay-{number}", timestamp=at)
+        await put(url, complete(paid), topic="payments")
+
+    def enriched(number: int, payment: str) -> str:
+        return f"Enriched: {{id: order-{number}, amount: 100, paymentId: {payment}}}"
+
+    await order(1)
+    await order(2)
+    await payment(3)
+    first = modules.start("joining")
+    await killed(first, url, "joining", orders=2, payments=1)
+    assert first.communicate()[0] == ""
+    second = modules.start("joining")
+    await payment(1)
+    assert await lines_up_to(second, enriched(1, "pay-1")) == [enriched(1, "pay-1")]
+    await order(3)
+    assert await lines_up_to(second, enriched(3, "pay-3")) == [enriched(3, "pay-3")]
+    await payment(4, 310)
+    await order(4, 310)
+    assert second.stdout is not None
+    last = [(await asyncio.to_thread(second.stdout.readline)).rstrip() for _ in range(2)]
+    assert sorted(last) == [enriched(2, "null"), enriched(4, "pay-4")]
+    second.terminate()
+    assert (await asyncio.to_thread(modules.end, second), second.returncode) == ("", 0)
 
 
 def test_an_order_without_another_time_is_handled_as_it_is_read(modules: Modules) -> None:
@@ -312,10 +376,10 @@ async def append(url: str, *amounts: float) -> None:
     await put(url, *(complete(NewOrder(amount=amount)) for amount in amounts))
 
 
-async def put(url: str, *orders: Any) -> None:
-    """Put these orders there."""
-    posts = rxs.from_iterable(orders)
-    async with rxs.start(posts.pipe(ops.to_topic("orders")), app=f"till-{time.monotonic_ns()}", broker=url) as running:
+async def put(url: str, *records: Any, topic: str = "orders") -> None:
+    """Put these records there, or into another topic."""
+    posts = rxs.from_iterable(records)
+    async with rxs.start(posts.pipe(ops.to_topic(topic)), app=f"till-{time.monotonic_ns()}", broker=url) as running:
         await running.wait()
 
 

@@ -114,25 +114,28 @@ class Intervals(Stepping):
         return lines
 
     def reach(self, mark: int) -> None:
-        taken = {port: one.take(mark) for port, one in self.alone.items()}
+        rows = [row for one in self.alone.values() for row in one.take(mark)]
+        if len(self.alone) > 1:
+            rows.sort()
         for side in self.sides:
             side.expire(mark)
-        for port, rows in taken.items():  # what is kept a while longer must not come out again
-            side = self.sides[port]
-            side.dirty.update(filter(side.states.__contains__, keys_of(rows)))
-        rows = sorted(taken[0] + taken[1]) if len(taken) > 1 else next(iter(taken.values()), [])
         if rows:
             self.put_alone(rows, mark)
 
     def put_alone(self, rows: list[Row], mark: int) -> None:
-        """Records come out alone, in this order."""
-        values: list[Any] = []
-        times: list[int] = []
-        for _, port, _, _, entry in rows:
-            entry.met = 2
-            times.append(entry.time)
-            values.append(entry.value if self.how == "anti" else (None, entry.value) if port else (entry.value, None))
-        self.put_each(values, keys_of(rows), times, [row[0] for row in rows], mark)
+        """Records come out alone, in this order; what is kept a while longer must not come out again."""
+        keys = keys_of(rows)
+        for port, side in enumerate(self.sides):
+            if side.states:
+                for row, key in zip(rows, keys, strict=True):
+                    if row[1] == port and key in side.states:
+                        row[4].met = 2
+                        side.dirty.add(key)
+        if self.how == "anti":
+            values = [row[4].value for row in rows]
+        else:
+            values = [(None, row[4].value) if row[1] else (row[4].value, None) for row in rows]
+        self.put_each(values, keys, [row[4].time for row in rows], [row[0] for row in rows], mark)
 
     def check_kept(self) -> None:
         self.inspector.look()
