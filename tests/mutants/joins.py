@@ -106,6 +106,20 @@ MUTANTS = [
         "            pass\n",
         f"{JOINS}a_table_is_read_as_it_is_now_or_as_it_was",
     ),
+    mutant(
+        "a late update does not bring back what was deleted",
+        "operators/joins/versions.py",
+        "not self.latest or key not in self.states or self.at(",
+        "not self.latest or self.at(",
+        f"{JOINS}an_update_that_comes_too_late_does_not_bring_back_what_was_deleted",
+    ),
+    mutant(
+        "bounds on one side go by the watermark before a record",
+        "operators/joins/interval.py",
+        "return min(high for _, high in self.bounds) >= 0 and super().join(loop)",
+        "return super().join(loop)",
+        f"{JOINS}a_late_record_meets_the_same_with_a_bound_on_one_side",
+    ),
     # What is refused.
     mutant(
         "keys of two declared types",
@@ -117,8 +131,8 @@ MUTANTS = [
     mutant(
         "keys of two types",
         "operators/joins/sides.py",
-        "        if len(kinds) > 1:\n",
-        "        if False:\n",
+        "            if type(theirs) is not type(mine):\n",
+        "            if False:\n",
         f"{JOINS}keys_of_two_types_fail_at_the_first_records",
     ),
     mutant(

@@ -328,13 +328,61 @@ def test_keys_of_two_declared_types_are_refused_when_built() -> None:
     left.pipe(ops.interval_join(right.pipe(ops.key_by(lambda one: int(one.k))), within=1))
 
 
-@pytest.mark.parametrize("join", [within(5), within(5, matches="last"), ops.as_of_join], ids=["all", "last", "as of"])
+def test_an_update_that_comes_too_late_does_not_bring_back_what_was_deleted() -> None:
+    """It is late; one that is newer than what the table has is taken."""
+    left, right = (rxs.from_topic(name, dict).pipe(ops.key_by("k")) for name in ("orders", "payments"))
+    table = rxs.table(right.pipe(ops.map(lambda update: update if update["n"] else None)), history=0)
+    joined = left.pipe(ops.join_table(table, how="left", version="event_time"))
+    drive = rxs.testing.drive(joined.pipe(ops.map(_told)), joined.late)
+    feed(drive, "payments", (10, 1), (20, 0))
+    feed(drive, "payments", (10, 2), key="b")
+    marks(drive, 100)
+    feed(drive, "payments", (15, 3))
+    feed(drive, "payments", (15, 4), key="b")
+    feed(drive, "orders", (200, 5))
+    feed(drive, "orders", (200, 6), key="b")
+    drive.end()
+    assert sorted(drive.values()) == ["5+", "6+4"]
+    assert [one.record["n"] for one in drive.values(joined.late)] == [3]
+
+
+def test_a_late_record_meets_the_same_with_a_bound_on_one_side() -> None:
+    """Whether or not the join could be a part of the sources' loops."""
+    for policy in (Stop(), Skip()):
+        left, right = (rxs.from_topic(name, dict).pipe(ops.key_by("k")) for name in ("orders", "payments"))
+        joined = left.pipe(ops.interval_join(right, lower=1, upper=3, how="left"), ops.map(_told))
+        drive = rxs.testing.drive(joined, on_error=policy)
+        feed(drive, "orders", (5.06, 0), key="z")
+        feed(drive, "payments", (6.03, 1))
+        feed(drive, "orders", (3.25, 2))
+        drive.end()
+        assert drive.values() == ["2+1", "0+"]
+
+
+def _by_now(right: Any) -> Any:
+    return ops.join_table(rxs.table(right))
+
+
+@pytest.mark.parametrize(
+    "join", [within(5), within(5, matches="last"), ops.as_of_join, _by_now], ids=["all", "last", "as of", "table"]
+)
 def test_keys_of_two_types_fail_at_the_first_records(join: Join) -> None:
     """Saying which."""
     drive, _ = driven(join, ops.key_by(lambda one: one["n"] if one["n"] > 5 else one["k"]))
     feed(drive, "orders", (1, 1))
-    with pytest.raises(GraphError, match=r"join.*: the left stream has keys such as 'a', the right one such as 7, .*never equal"):
+    with pytest.raises(
+        GraphError, match=r"join.*: the (left )?stream has keys such as 'a', the (right stream|table) such as 7, .*never equal"
+    ):
         feed(drive, "payments", (1, 7))
+
+
+def test_the_latest_of_streams_with_keys_of_two_types_fail_too() -> None:
+    """By the names of the streams."""
+    streams = {name: rxs.from_topic(name, dict).pipe(ops.key_by(lambda one: one["k"])) for name in ("a", "b")}
+    drive = rxs.testing.drive(rxs.latest_by_key(**streams))
+    feed(drive, "a", (1, 1))
+    with pytest.raises(GraphError, match=r"latest_by_key.*: a has keys such as 'a', b such as 7, which are never equal"):
+        drive.feed({"k": 7}, source="b", at=2.0)
 
 
 def test_a_record_that_cannot_be_saved_fails_when_it_comes() -> None:

@@ -61,6 +61,11 @@ class Intervals(Stepping):
         alone = min((one.next_time for one in self.alone.values()), default=END)
         return min(self.sides[0].next_time, self.sides[1].next_time, alone)
 
+    def join(self, loop: Loop) -> bool:
+        # In a source's loop a record's own time counts before it is taken in. With a bound on one side only that makes a
+        # difference: its last chance may be over then.
+        return min(high for _, high in self.bounds) >= 0 and super().join(loop)
+
     def lines(self, loop: Loop, code: Code, port: int) -> Sequence[str]:
         mine, theirs, (low, high) = self.sides[port], self.sides[1 - port], self.bounds[port]
         still = " and other.met < 2" if 1 - port in self.alone else ""  # else a late record would pair with what came out alone

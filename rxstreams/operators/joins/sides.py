@@ -15,7 +15,7 @@ from rxstreams.state.keys import original
 from rxstreams.stream import Node
 from rxstreams.stream.loops import Loop
 
-__all__ = ["Entry", "Inspector", "Side", "pack_entries"]
+__all__ = ["Entry", "Inspector", "KeyKinds", "Side", "pack_entries"]
 
 
 class Entry(msgspec.Struct, gc=False):  # there is one per record, so the collector should not look at it
@@ -85,8 +85,30 @@ class Side(Aged):
             self.several.remove(key)
 
 
+class KeyKinds:
+    """Fails a join whose keys are of two types, which are never equal.
+
+    Args:
+        node: The join.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.seen: dict[str, Any] = {}
+
+    def look(self, which: str, key: Hashable) -> None:
+        """Look at a key of an input, if it is the first."""
+        if which in self.seen:
+            return
+        self.seen[which] = mine = original(key)
+        for other, theirs in self.seen.items():
+            if type(theirs) is not type(mine):
+                raised = f"{other} has keys such as {theirs!r}, {which} such as {mine!r}, which are never equal"
+                self.node.fail(TypeError(f"{raised}; have each key_by give the same type"))
+
+
 class Inspector:
-    """Fails a join whose records cannot be saved, or whose keys are of two types, which are never equal.
+    """Fails a join whose records cannot be saved, or whose keys are of two types.
 
     After each push it looks at one record of each side that came lately, as a stream's values are of a kind.
     """
@@ -94,18 +116,13 @@ class Inspector:
     def __init__(self, node: Node, left: Store, right: Store) -> None:
         self.node, self.sides = node, (left, right)
         self.kinds: set[type] = set()
-        self.keys: dict[Store, Any] = {}
+        self.keys = KeyKinds(node)
 
     def look(self) -> None:
         """Look at what is kept now."""
         for side in self.sides:
             if side.states:
                 self.look_at(side)
-        kinds = {type(key) for key in self.keys.values()}
-        if len(kinds) > 1:
-            left, right = (self.keys[side] for side in self.sides)
-            raised = f"the left stream has keys such as {left!r}, the right one such as {right!r}, which are never equal"
-            self.node.fail(TypeError(f"{raised}; have each key_by give the same type"))
 
     def look_at(self, side: Store) -> None:
         """Look at one side's youngest key."""
@@ -113,5 +130,4 @@ class Inspector:
         if type(value) not in self.kinds:
             check_savable(self.node, value)
             self.kinds.add(type(value))
-        if side not in self.keys:
-            self.keys[side] = original(next(reversed(side.states)))
+        self.keys.look(f"the {side.name} stream", next(reversed(side.states)))

@@ -14,6 +14,7 @@ from rxstreams.batch import Batch
 from rxstreams.errors import ConfigError, seconds
 from rxstreams.operators.arguments import check_fields, check_name, check_savable
 from rxstreams.operators.joins.keys import check_keyed
+from rxstreams.operators.joins.sides import KeyKinds
 from rxstreams.state.codec import TAGGED
 from rxstreams.stream import Node, Operation, Stream
 from rxstreams.watermarks import END, START
@@ -63,9 +64,11 @@ class JoinLatest(Node):
     def __init__(self, *, inner: bool) -> None:
         super().__init__()
         self.inner = inner
+        self.kinds = KeyKinds(self)
 
     def batch(self, b: Batch, port: int) -> None:
         keys = b.keys or [None] * len(b)
+        self.kinds.look("the table" if port else "the stream", keys[0])
         if port:
             self.update(b.values, keys)
             return
@@ -138,12 +141,14 @@ class LatestByKey(Node):
 
     def __init__(self, fields: tuple[str, ...]) -> None:
         super().__init__()
-        self.ports = len(fields)
+        self.ports, self.fields = len(fields), fields
+        self.kinds = KeyKinds(self)
         self.row = row_type(fields)
         self.whole = 2**self.ports - 1
 
     def batch(self, b: Batch, port: int) -> None:
         check_savable(self, b.values[-1])
+        self.kinds.look(self.fields[port], (b.keys or (None,))[0])
         made_by, rows = [], []
         for i, (key, value) in enumerate(zip(b.keys or (), b.values, strict=True)):
             state = self.states.setdefault(key, [0] * (1 + self.ports))

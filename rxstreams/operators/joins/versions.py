@@ -67,9 +67,14 @@ class Versions(ByTime):
         self.ages.setdefault(entry.time // self.width, set()).add(key)
 
     def useless(self, key: Hashable, time: int, mark: int) -> bool:
-        """Whether nothing can ask for a record of this time any more, when the watermark is ``mark``."""
+        """Whether nothing can ask for a record of this time any more, when the watermark is ``mark``.
+
+        The first of a key that comes so late is useless, too: the key may have had more, and have been deleted since.
+        """
         oldest = mark - self.keep
-        return time < oldest and (not self.latest or self.at(key, time + 1, oldest) is not None)
+        if time >= oldest:
+            return False
+        return not self.latest or key not in self.states or self.at(key, time + 1, oldest) is not None
 
     def at(self, key: Hashable, first: int, last: int) -> Entry | None:
         """The latest record of a time from ``first`` to ``last``."""
