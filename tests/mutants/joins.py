@@ -109,7 +109,7 @@ MUTANTS = [
     mutant(
         "a late update does not bring back what was deleted",
         "operators/joins/versions.py",
-        "not self.latest or key not in self.states or self.at(",
+        "not self.latest or self.at(key, START, time) is None or self.at(",
         "not self.latest or self.at(",
         f"{JOINS}an_update_that_comes_too_late_does_not_bring_back_what_was_deleted",
     ),

@@ -10,7 +10,7 @@ from rxstreams.operators.joins.sides import Entry, pack_entries
 from rxstreams.operators.stores import PARTS, Store
 from rxstreams.state.codec import StateCodec
 from rxstreams.stream import Node
-from rxstreams.watermarks import END
+from rxstreams.watermarks import END, START
 
 __all__ = ["ByTime", "Versions"]
 
@@ -69,12 +69,12 @@ class Versions(ByTime):
     def useless(self, key: Hashable, time: int, mark: int) -> bool:
         """Whether nothing can ask for a record of this time any more, when the watermark is ``mark``.
 
-        The first of a key that comes so late is useless, too: the key may have had more, and have been deleted since.
+        So late, it must be newer than something that is held: or its key may have been deleted since, and that be forgotten.
         """
         oldest = mark - self.keep
         if time >= oldest:
             return False
-        return not self.latest or key not in self.states or self.at(key, time + 1, oldest) is not None
+        return not self.latest or self.at(key, START, time) is None or self.at(key, time + 1, oldest) is not None
 
     def at(self, key: Hashable, first: int, last: int) -> Entry | None:
         """The latest record of a time from ``first`` to ``last``."""
