@@ -81,8 +81,8 @@ MUTANTS = [
     mutant(
         "dirty tracking: event time",
         "operators/timestamps.py",
-        "            self.states[None] = self.times.highest[0]\n            self.dirty.add(None)\n",
-        "            self.states[None] = self.times.highest[0]\n",
+        "            self.states[None] = self.times.now\n            self.dirty.add(None)\n",
+        "            self.states[None] = self.times.now\n",
         "tests/operators/test_event_time.py::test_time_does_not_go_back_after_a_restart",
     ),
     mutant(
