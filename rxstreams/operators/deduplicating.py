@@ -17,7 +17,7 @@ from rxstreams.operators.groups import Grouping, Groups, GroupsByClock
 from rxstreams.operators.stepping import Code, Stepping
 from rxstreams.operators.stores import PARTS, Aged
 from rxstreams.state.codec import PLAIN, TAGGED
-from rxstreams.state.keys import internal
+from rxstreams.state.keys import internal, ordered
 from rxstreams.stream import Node, Operation, Stream, operator
 from rxstreams.stream.loops import Loop
 from rxstreams.watermarks import END
@@ -115,6 +115,8 @@ def dedup(
     if key is not None:
         getter(f"{where}(key)", key)
     lasting = round(seconds(f"{where}(ttl)", ttl, allow_least=False) * 1000)
+    if not lasting:
+        raise ConfigError(f"{where}(ttl): expected at least a millisecond, got {ttl!r}")
     if keep not in ("first", "last") and not isinstance(keep, Aggregate):
         raise ConfigError(f"{where}(keep): expected 'first', 'last' or an aggregate such as agg.max('version'), got {keep!r}")
     if clock not in ("event", "processing"):
@@ -178,11 +180,16 @@ class Seen(Aged):
         self.dirty.add(key)
 
     def evict(self, many: int) -> list[Hashable]:
-        """Forget the ``many`` oldest ids: by step, and there in the order in which they came."""
+        """Forget the ``many`` oldest ids, by time."""
         evicted: list[Hashable] = []
         while len(evicted) < many:
             age = min(self.ages)
             keys = self.ages[age]
+            if len(keys) > many - len(evicted):
+                # By time, and not as they came, which is not known any more after a restart. So they are all written anew.
+                keys.sort(key=lambda key: (self.states[key], ordered(key)))
+                self.dirty.update(keys)
+                self.saved[age] = len(keys)
             gone = keys[: many - len(evicted)]
             del keys[: len(gone)]
             saved = self.saved.pop(age, 0)
@@ -237,8 +244,7 @@ class Firsts(Stepping):
         if self.by_clock:
             loop.before.append(f"now = {loop.bind(self.clock_time)}()")
         states, too_late = loop.bind(seen.states), code.marked(lambda time, mark: time + ttl <= mark)
-        # The step that the loop adds to may be one of those that go.
-        full = [f"    if len({states}) > {self.capacity}: {loop.bind(self.evict)}(); begin = end = 0"]
+        full = None if self.capacity is None else f"if len({states}) > {self.capacity}: {loop.bind(self.evict)}()"
         late = f"time + {ttl} <= {code.now} and {too_late}(time, {code.now}): {code.behind}; continue"
         ident = ["one = key"] if self.host.keyed else [f"one = {loop.read(self.key)}"]
         if not self.host.keyed and not loop.is_a(self.key, str):
@@ -248,8 +254,7 @@ class Firsts(Stepping):
             f"if one not in {states}:",
             *([] if self.by_clock else [f"    if {late}"]),
             f"    {states}[one] = {at}",
-            *(f"    {line}" for line in seen.aging(loop, code, "one", at)),
-            *([] if self.capacity is None else full),
+            *(f"    {line}" for line in seen.aging(loop, code, "one", at, full)),
             "else:",
             f"    first = {states}[one]",
             f"    if {at} - first >= {ttl}:",

@@ -116,8 +116,8 @@ def step(records, due):
 
     def join(self, loop: Loop) -> bool:
         clock, port = loop.clock, loop.port
-        if clock is None:
-            return False
+        if clock is None or (self.ports > 1 and clock.followers):
+            return False  # with two inputs the loop's time is the least of both, which is not that of an operator before
 
         def marked(function: Callable[..., Any]) -> str:
             return loop.bind(lambda *given: function(*given[:-1], clock.mark(given[-1])))

@@ -89,16 +89,29 @@ class Aged(Store):
                 self.several.add(key)
         self.saved = {age: len(keys) for age, keys in self.ages.items()}
 
-    def aging(self, loop: Loop, code: Code, key: str = "key", time: str = "time") -> list[str]:
-        """The statements for a key that has something of a time now; the expressions for these."""
-        loop.before.append("begin = end = 0")
+    def aging(self, loop: Loop, code: Code, key: str = "key", time: str = "time", then: str | None = None) -> list[str]:
+        """The statements for a key that has something of a time now; the expressions for these.
+
+        The loop remembers the step that it adds to, in variables of this store's own, as others may be in the same loop.
+
+        Args:
+            loop: The loop.
+            code: How it says things.
+            key: The expression for the key.
+            time: The expression for the time.
+            then: A statement that may take the step away, to follow.
+        """
+        step = loop.bind(self.step)
+        begin, end, aged = f"begin{step}", f"end{step}", f"aged{step}"
+        loop.before.append(f"{begin} = {end} = 0")
         return [
-            f"if not begin <= {time} < end:",
-            f"    begin = {time} - {time} % {self.width}",
-            f"    end = begin + {self.width}",
-            f"    aged = {loop.bind(self.step)}({time})",
+            f"if not {begin} <= {time} < {end}:",
+            f"    {begin} = {time} - {time} % {self.width}",
+            f"    {end} = {begin} + {self.width}",
+            f"    {aged} = {step}({time})",
             f"    due = {code.due}",
-            f"aged.append({key})",
+            f"{aged}.append({key})",
+            *([] if then is None else [f"{then}; {begin} = {end} = 0"]),
         ]
 
     def step(self, time: int) -> list[Hashable]:

@@ -66,10 +66,12 @@ def _join(vertex: Vertex, loop: Loop) -> list[Vertex]:
     joined: list[Vertex] = []
     while len(vertex.edges) == 1 and not loop.closed and (vertex.node.has_timers or not vertex.sides):
         vertex, loop.port = vertex.edges[0]
+        before = loop.timed
         loop.timed = loop.clock is not None and any(
             target.wants_time for target in (*(target for target, _ in vertex.edges), *vertex.sides.values())
         )
         if "errors" in vertex.sides or not vertex.node.join(loop):
+            loop.timed = before  # what comes out is what the last that joined gives
             break
         joined.append(vertex)
     return joined

@@ -55,9 +55,11 @@ class Clock(Protocol):
 
     Attributes:
         stamped: Whether each record's time stands in ``stamps``.
+        followers: The operators that go by it.
     """
 
     stamped: bool
+    followers: list[Follower]
 
     def mark(self, high: int) -> int:
         """The watermark (ms) when the greatest time so far is ``high``."""

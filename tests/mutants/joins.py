@@ -197,9 +197,9 @@ MUTANTS = [
     ),
     mutant(
         "eviction does not cut off the step in use",
-        "operators/deduplicating.py",
-        '(); begin = end = 0"]',
-        '()"]',
+        "operators/stores.py",
+        '[f"{then}; {begin} = {end} = 0"]',
+        "[then]",
         f"{DEDUP}an_id_that_is_evicted_at_once_leaves_nothing",
     ),
     mutant(
@@ -230,6 +230,27 @@ MUTANTS = [
         "        if time < ctx.watermark:\n",
         "        if False:\n",
         f"{DEDUP}where_time_counts_a_record_behind_the_watermark_is_late",
+    ),
+    mutant(
+        "each operator of a loop has its own steps",
+        "operators/stores.py",
+        'begin, end, aged = f"begin{step}", f"end{step}", f"aged{step}"',
+        'begin, end, aged = "begin", "end", "aged"',
+        f"{JOINS}what_joins_one_loop_does_not_meet_in_its_variables",
+    ),
+    mutant(
+        "a loop gives the times that the last of it gives",
+        "runtime/fusion.py",
+        "            loop.timed = before  # what comes out is what the last that joined gives\n",
+        "",
+        f"{JOINS}what_a_loop_gives_to_a_topic_has_its_times",
+    ),
+    mutant(
+        "what is before a join goes by its own time",
+        "operators/stepping.py",
+        "if clock is None or (self.ports > 1 and clock.followers):",
+        "if clock is None:",
+        f"{JOINS}what_is_before_a_join_goes_by_its_own_time",
     ),
     # In graphs.
     mutant(

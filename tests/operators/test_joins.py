@@ -17,6 +17,7 @@ from rxstreams.errors import ConfigError, GraphError, Policy, StateCodecError, T
 from rxstreams.operators.joins.sides import Entry
 from rxstreams.testing import Drive
 from rxstreams.watermarks import Late
+from tests.laws.harness import End, Event, Rec, lines, run
 
 Join = Callable[[Stream[Any]], Callable[[Any], Stream[Any]]]
 
@@ -449,3 +450,38 @@ def test_many_that_come_out_alone_at_once_do_not_exceed_the_edge(how: Any) -> No
         assert (most, len(called), set(called.values())) == (500, 20_000, {1})
 
     asyncio.run(main())
+
+
+def test_what_joins_one_loop_does_not_meet_in_its_variables() -> None:
+    """Two deduplications, and a join behind them: each frees its own ids, in a loop as in batches."""
+    for policy in (Stop(), Skip()):
+        left, right = rxs.from_topic("orders", dict), rxs.from_topic("payments", dict).pipe(ops.key_by("k"))
+        once = left.pipe(ops.dedup("k", ttl=10), ops.dedup("n", ttl=5), ops.key_by("k"))
+        drive = rxs.testing.drive(once.pipe(ops.interval_join(right, within=1), ops.map(_told)), on_error=policy)
+        feed(drive, "payments", (1.5, 9))
+        feed(drive, "orders", (1, 1))
+        for n, second in ((2, 9), (3, 12), (4, 30), (5, 99)):
+            feed(drive, "orders", (second, n), key=f"k{n}")
+        feed(drive, "orders", (99, 6))
+        assert drive.values() == ["1+9"]
+        seen = [set(store.states) for store in drive.graph.stores if store.identity.endswith("/seen")]
+        assert seen == [{"k5", "a"}, {5, 6}]
+
+
+def test_what_a_loop_gives_to_a_topic_has_its_times() -> None:
+    """Whatever is last in it, and though nobody behind the topic asks."""
+    for policy in (Stop(), Skip()):
+        for last in (ops.filter(lambda _: True), ops.dedup("n", ttl=10), ops.map(lambda one: one)):
+            events: list[Event] = [Rec("a", 0, {"n": 1}, 7000), End("a")]
+            outcome = run(events, lines("a").pipe(last, ops.to_topic("out")), timed=False, policy=policy)
+            assert [record.timestamp for record in outcome.outputs["out"]] == [7000]
+
+
+def test_what_is_before_a_join_goes_by_its_own_time() -> None:
+    """Not by the least of the join's two inputs: a record that is late for `dedup` does not come to the join."""
+    for policy in (Stop(), Skip()):
+        once = lines("a", out_of_orderness=0.0).pipe(ops.dedup("k", ttl=2))
+        joined = once.pipe(ops.key_by("k"), within(1, how="left")(lines("b").pipe(ops.key_by("k"))), ops.map(_told))
+        events: list[Event] = [Rec("a", 0, {"k": "x", "n": n}, time) for n, time in ((0, 1_002_000), (1, 1_000_000))]
+        values, late = run([*events, End("a"), End("b")], joined, once.late, cuts=(), policy=policy).values
+        assert (values, [one.record["n"] for one in late]) == (["0+"], [1])
