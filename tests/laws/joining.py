@@ -16,7 +16,7 @@ from rxstreams import Skip, Stop, Stream, operators as ops
 from rxstreams.brokers import Record
 from rxstreams.brokers.memory import MemoryBroker
 from rxstreams.watermarks import END, START
-from tests.laws.harness import End, Event, Outcome, Rec, lines, run
+from tests.laws.harness import End, Event, Outcome, Rec, lines, random_cuts, run, run_with_crashes
 
 KEYS = "ab"
 IDLE = 1.0
@@ -239,10 +239,11 @@ def _follows(one: Item, other: Item) -> bool:
 # Records, and what a run makes of them.
 
 
-def items_of(*, most: int = 24, far: int = 12) -> st.SearchStrategy[list[Item]]:
-    """Records of two keys in any order of time, half seconds apart and a little, often of the same one."""
+def items_of(*, most: int = 26, far: int = 12) -> st.SearchStrategy[list[Item]]:
+    """Records of two keys in any order of time, half seconds apart and a little, often of the same one: few, or a crowd."""
     one = st.tuples(st.booleans(), st.sampled_from(KEYS), st.integers(0, far))
-    return st.lists(one, max_size=most).map(
+    some = st.lists(one, max_size=most) | st.lists(one, min_size=most // 2, max_size=most)  # in the small ones little happens
+    return some.map(
         lambda many: [Item(n, int(side), key, 1_000_000 + 500 * steps + n % 3 * 30) for n, (side, key, steps) in enumerate(many)]
     )
 
@@ -303,6 +304,21 @@ def run_each_way(arrived: Sequence[Event], make: Callable[[], Sequence[Stream[An
     for one, other in zip(loop.results, batches.results, strict=True):
         assert sorted(one, key=repr) == sorted(other, key=repr)
     return batches
+
+
+def with_late(joined: Stream[Any]) -> list[Stream[Any]]:
+    """A join and what is too late for it."""
+    return [joined, joined.late]
+
+
+def run_cut_and_crashed(arrived: Sequence[Event], streams: Sequence[Stream[Any]], rng: random.Random) -> Outcome:
+    """Run it in pushes of one, cut anywhere, and crashed anywhere: all results come in one order, and the same is kept."""
+    expected = run(arrived, *streams)
+    cut = run(arrived, *streams, cuts=random_cuts(rng, len(arrived)))
+    assert (cut.results, cut.states) == (expected.results, expected.states)
+    crashed = run_with_crashes(arrived, *streams, rng=rng)
+    assert (crashed.results, crashed.states) == (expected.results, expected.states)
+    return expected
 
 
 def arrival(item: Item, delay: int) -> float:
