@@ -175,7 +175,7 @@ class Seen(Aged):
     def again(self, key: Hashable, time: int) -> None:
         """An id begins anew, before its first time was forgotten."""
         self.states[key] = time
-        self.step(time).append(key)
+        self.ages.of(time).append(key)
         self.several.add(key)
         self.dirty.add(key)
 
@@ -183,7 +183,7 @@ class Seen(Aged):
         """Forget the ``many`` oldest ids, by time."""
         evicted: list[Hashable] = []
         while len(evicted) < many:
-            age = min(self.ages)
+            age = self.ages.order[0]
             keys = self.ages[age]
             if len(keys) > many - len(evicted):
                 # By time, and not as they came, which is not known any more after a restart. So they are all written anew.
@@ -196,7 +196,7 @@ class Seen(Aged):
             if keys:
                 self.saved[age] = max(0, saved - len(gone))
             else:
-                del self.ages[age]
+                self.ages.take(age)
             gone = [key for key in gone if self.states[key] // self.width == age]  # else it came again, and is younger
             for key in gone:
                 del self.states[key]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rxstreams.state.codec import TAGGED, StateCodec
@@ -14,7 +15,7 @@ from rxstreams.watermarks import END
 if TYPE_CHECKING:
     from rxstreams.operators.stepping import Code
 
-__all__ = ["PARTS", "Aged", "Store"]
+__all__ = ["PARTS", "Aged", "Steps", "Store"]
 
 PARTS = 16
 """In how many steps what is kept is freed; so it is kept for a sixteenth longer at most."""
@@ -42,6 +43,56 @@ class Store:
         return f"{self.node.identity}/{self.name}"  # type: ignore[attr-defined]  # every stateful node of a run has one
 
 
+class Steps(dict[int, Any]):
+    """What is gathered by time, in steps of it. They stand in order, so that those which are over are found without the others.
+
+    Args:
+        width: Milliseconds.
+        make: Makes what a step has when it is first asked for.
+    """
+
+    def __init__(self, width: int, make: Callable[[], Any]) -> None:
+        super().__init__()
+        self.width, self.make = width, make
+        self.order: list[int] = []
+
+    def __missing__(self, step: int) -> Any:
+        """The step begins."""
+        self[step] = made = self.make()
+        insort(self.order, step)
+        return made
+
+    def of(self, time: int) -> Any:
+        """What the step of a time has."""
+        return self[time // self.width]
+
+    def due(self, after: int) -> int:
+        """So many milliseconds after the end of the first step; END where there is none."""
+        return (self.order[0] + 1) * self.width + after if self.order else END
+
+    def over(self, time: int) -> list[int]:
+        """The steps that end by a time, in order."""
+        return self.order[: bisect_left(self.order, time // self.width)]
+
+    def between(self, first: int, stop: int) -> list[int]:
+        """The steps from ``first`` up to before ``stop``, in order."""
+        return self.order[bisect_left(self.order, first) : bisect_left(self.order, stop)]
+
+    def since(self, first: int) -> int | None:
+        """The first step from ``first`` on."""
+        at = bisect_left(self.order, first)
+        return self.order[at] if at < len(self.order) else None
+
+    def take(self, step: int) -> Any:
+        """Take a step out; return what it had."""
+        del self.order[bisect_left(self.order, step)]
+        return self.pop(step)
+
+    def clear(self) -> None:
+        super().clear()
+        self.order.clear()
+
+
 class Aged(Store):
     """States of keys that go when the watermark has passed their time by more than ``keep``.
 
@@ -62,7 +113,7 @@ class Aged(Store):
         super().__init__(node, name)
         self.keep = keep
         self.width = max(1, abs(keep) // PARTS)
-        self.ages: dict[int, list[Hashable]] = {}
+        self.ages = Steps(self.width, list)
         self.several: set[Hashable] = set()
         self.saved: dict[int, int] = {}
         """By step, how many of its keys the last commit has seen; the others have no saved state to delete."""
@@ -84,7 +135,7 @@ class Aged(Store):
         for key in self.states:
             times = self.times_of(key)
             for time in times:
-                self.ages.setdefault(time // self.width, []).append(key)
+                self.ages.of(time).append(key)
             if len(times) > 1:
                 self.several.add(key)
         self.saved = {age: len(keys) for age, keys in self.ages.items()}
@@ -101,7 +152,7 @@ class Aged(Store):
             time: The expression for the time.
             then: A statement that may take the step away, to follow.
         """
-        step = loop.bind(self.step)
+        step = loop.bind(self.ages.of)
         begin, end, aged = f"begin{step}", f"end{step}", f"aged{step}"
         loop.before.append(f"{begin} = {end} = 0")
         return [
@@ -114,24 +165,19 @@ class Aged(Store):
             *([] if then is None else [f"{then}; {begin} = {end} = 0"]),
         ]
 
-    def step(self, time: int) -> list[Hashable]:
-        """The keys of a time's step."""
-        return self.ages.setdefault(time // self.width, [])
-
     @property
     def next_time(self) -> int:
         """The watermark at which something goes."""
-        return (min(self.ages) + 1) * self.width + self.keep if self.ages else END
+        return self.ages.due(self.keep)
 
     def expire(self, mark: int) -> None:
         """Forget what the watermark ``mark`` has passed."""
-        last = (mark - self.keep) // self.width - 1
-        gone = sorted(age for age in self.ages if age <= last)  # a state of several steps may go with the last of them
+        gone = self.ages.over(mark - self.keep)  # in order, as a state of several steps may go with the last of them
         if len(gone) == len(self.ages):
             self.clear()
             return
         for age in gone:
-            keys, saved = self.ages.pop(age), self.saved.pop(age, 0)
+            keys, saved = self.ages.take(age), self.saved.pop(age, 0)
             self.dirty.update(keys[:saved])
             others = self.several.intersection(keys) if self.several else ()
             if others:

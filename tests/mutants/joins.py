@@ -168,8 +168,8 @@ MUTANTS = [
     mutant(
         "steps go in their order",
         "operators/stores.py",
-        "gone = sorted(age for age in self.ages if age <= last)",
-        "gone = [age for age in self.ages if age <= last]",
+        "gone = self.ages.over(mark - self.keep)",
+        "gone = self.ages.over(mark - self.keep)[::-1]",
         f"{DEDUP}an_expired_step_is_forgotten_once_for_an_id_that_came_again",
     ),
     mutant(

@@ -36,7 +36,7 @@ class Alone:
         self.side, self.port, self.high = side, port, high
         self.ready: list[Row] = []
         self.opened = [START]
-        """The time up to which steps have been looked through; a list, because a loop reads it."""
+        """The time up to which steps have been looked through, where one begins; a list, because a loop reads it."""
         self.numbers = count()
 
     def joining(self, loop: Loop, code: Code) -> list[str]:
@@ -59,7 +59,7 @@ class Alone:
     def next_time(self) -> int:
         """The watermark at which a record may come out."""
         width = self.side.width
-        unopened = min((age for age in self.side.ages if age * width >= self.opened[0]), default=None)
+        unopened = self.side.ages.since(self.opened[0] // width)
         opens = END if unopened is None else unopened * width + self.high + 1
         return min(self.ready[0][0], opens) if self.ready else opens
 
@@ -81,7 +81,7 @@ class Alone:
         """The records that come out by ``mark``."""
         side, width = self.side, self.side.width
         opens = (mark - self.high - 1) // width + 1  # steps before this one begin with a time for which none can come
-        for age in sorted(age for age in side.ages if self.opened[0] <= age * width < opens * width):
+        for age in side.ages.between(self.opened[0] // width, opens):
             self.open(age)
         self.opened[0] = max(self.opened[0], opens * width)
         self.ready.sort()

@@ -7,10 +7,10 @@ from collections.abc import Hashable
 from operator import attrgetter
 
 from rxstreams.operators.joins.sides import Entry, pack_entries
-from rxstreams.operators.stores import PARTS, Store
+from rxstreams.operators.stores import PARTS, Steps, Store
 from rxstreams.state.codec import StateCodec
 from rxstreams.stream import Node
-from rxstreams.watermarks import END, START
+from rxstreams.watermarks import START
 
 __all__ = ["ByTime", "Versions"]
 
@@ -54,17 +54,17 @@ class Versions(ByTime):
         super().__init__(node, name)
         self.keep, self.latest = keep, latest
         self.width = max(1, keep // PARTS)
-        self.ages: dict[int, set[Hashable]] = {}
+        self.ages = Steps(self.width, set)
 
     def start(self) -> None:
         """Begin, with what was saved."""
         for key, held in self.states.items():
             for entry in held:
-                self.ages.setdefault(entry.time // self.width, set()).add(key)
+                self.ages.of(entry.time).add(key)
 
     def add(self, key: Hashable, entry: Entry) -> None:
         super().add(key, entry)
-        self.ages.setdefault(entry.time // self.width, set()).add(key)
+        self.ages.of(entry.time).add(key)
 
     def useless(self, key: Hashable, time: int, mark: int) -> bool:
         """Whether nothing can ask for a record of this time any more, when the watermark is ``mark``.
@@ -90,14 +90,15 @@ class Versions(ByTime):
     @property
     def next_time(self) -> int:
         """The watermark at which something expires."""
-        return (min(self.ages) + 1) * self.width + self.keep if self.ages else END
+        return self.ages.due(self.keep)
 
     def expire(self, mark: int) -> None:
         """Forget what nothing asks for any more when the watermark is ``mark``."""
-        last = (mark - self.keep) // self.width - 1
-        for key in set().union(*[self.ages.pop(age) for age in list(self.ages) if age <= last]):
+        gone = self.ages.over(mark - self.keep)
+        begin = (mark - self.keep) // self.width * self.width
+        for key in set().union(*map(self.ages.take, gone)):
             held = self.states[key]
-            old = bisect_left(held, (last + 1) * self.width, key=_time)
+            old = bisect_left(held, begin, key=_time)
             if self.latest and old and held[old - 1].value is not None:
                 old -= 1
             if old:
