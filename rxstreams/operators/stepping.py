@@ -194,14 +194,7 @@ def step(records, due):
         self.marks[port] = mark
         self.tell_time()
 
-    def tell_time(self) -> None:
-        now = self.time_of_inputs()
-        if now > self.told:
-            self.told = now
-            self.come_to(now)
-
     def come_to(self, mark: int) -> None:
-        """The least watermark of the inputs is ``mark``."""
         self.reach(mark)
         self.pass_on()
         self.wait()

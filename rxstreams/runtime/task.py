@@ -97,12 +97,11 @@ class Task:
             self.statistics.evicted += len(what)
             self._say("ids were forgotten early, for capacity; their duplicates will pass", vertex.title, len(what))
             return
-        late = what
-        self.statistics.late += len(late)
+        self.statistics.late += len(what)
         if "late" not in vertex.sides:
-            seconds = round(max(one.by for one in late.values), 3)
+            seconds = round(max(one.by for one in what.values), 3)
             self._say(
-                "records came too late, and nobody reads the stream `late`", vertex.title, len(late), seconds_behind=seconds
+                "records came too late, and nobody reads the stream `late`", vertex.title, len(what), seconds_behind=seconds
             )
 
     def _say(self, event: str, stage: str, records: int, **more: Any) -> None:

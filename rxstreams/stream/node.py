@@ -241,7 +241,11 @@ class Node:
         now = self.time_of_inputs()
         if now > self.told:
             self.told = now
-            self.forward(now)
+            self.come_to(now)
+
+    def come_to(self, mark: int) -> None:
+        """The time of all inputs has come to ``mark``, which is news."""
+        self.forward(mark)
 
     def time_of_inputs(self, but: int | None = None) -> int:
         """The least watermark of the inputs, those that have ended and input ``but`` not counted."""

@@ -44,6 +44,7 @@ _NAME = re.compile(r"(\w+?)(?:\[(\d+)\])?$")
 _MARBLE = re.compile(r"(?:(\w+)/)?(.*?)(?:@(-?\d+(?:\.\d+)?))?$")
 _DISORDER = re.compile(r"\bout_of_orderness=(\d+(?:\.\d+)?)")
 _WORDS = frozenset({"idle", "commit", "crash"})
+_TICK = 0.001
 
 
 class Marble(NamedTuple):
@@ -225,9 +226,6 @@ def _built(inputs: Mapping[str, Input], parts: Parts, build: Build | None, opera
         raise ValueError("a picture with an operator in brackets needs operators_for")
     source, *_ = streams.values()
     return cast("Stream[Any]", source.pipe(*operators_for(parts.operator, streams)))
-
-
-_TICK = 0.001
 
 
 class Show:

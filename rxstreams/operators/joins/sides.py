@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import msgspec
@@ -53,10 +53,6 @@ class Side(Aged):
 
     def times_of(self, key: Hashable) -> Sequence[int]:
         return [entry.time for entry in each(self.states[key])]
-
-    def all(self) -> Iterator[tuple[Hashable, Entry]]:
-        """Every record that is kept, with its key."""
-        return ((key, entry) for key, held in self.states.items() for entry in each(held))
 
     def keeping(self, loop: Loop, code: Code) -> list[str]:
         """The statements that keep ``entry``."""
