@@ -7,7 +7,6 @@ Absolute figures are scaled to a machine on which the W1 loop takes 300 ns a rec
 from __future__ import annotations
 
 import argparse
-import gc
 import logging
 import os
 import platform
@@ -15,7 +14,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import tracemalloc
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -79,15 +77,8 @@ def bytes_per_idle_key(keys: int = 100_000) -> float:
     records = [b'{"id":"o","user_id":"%s","amount":1.0,"ts":0}' % name.encode() for name in names]
     broker = pipelines.memory(records)
     del records
-    gc.collect()
-    tracemalloc.start()
-    held = pipelines.hold_totals(broker)
-    gc.collect()
-    used = tracemalloc.get_traced_memory()[0]
-    tracemalloc.stop()
-    text = sum(map(sys.getsizeof, names))
-    del held
-    return (used - text) / keys
+    used = measure.traced(lambda: pipelines.hold_totals(broker))
+    return (used - sum(map(sys.getsizeof, names))) / keys
 
 
 def main() -> None:

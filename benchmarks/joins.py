@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import statistics
-import tracemalloc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -14,10 +12,8 @@ import msgspec
 import rxstreams as rxs
 from benchmarks import data, loops, measure, pipelines
 from rxstreams import Stream, operators as ops
-from rxstreams.brokers import Broker, Record
+from rxstreams.brokers import Broker
 from rxstreams.brokers.memory import MemoryBroker
-from rxstreams.runtime.settings import Settings, Statistics
-from rxstreams.runtime.task import Task
 
 DISORDER = {"orders": 5.0, "payments": 10.0}
 """Seconds by which the topics' records are out of order at most."""
@@ -42,17 +38,9 @@ def ratios(pairs: int) -> Iterator[measure.Ratio]:
 
 def _both(merged: Sequence[tuple[int, bytes]]) -> Broker:
     """A broker with the records in two topics."""
-    broker = MemoryBroker()
-
-    async def fill() -> None:
-        await broker.start()
-        for side, topic in enumerate(("orders", "payments")):
-            records = [Record(value) for which, value in merged if which == side]
-            for at in range(0, len(records), 1000):
-                await broker.append(topic, records[at : at + 1000])
-        await broker.stop()
-
-    asyncio.run(fill())
+    broker: Broker = MemoryBroker()
+    for side, topic in enumerate(("orders", "payments")):
+        broker = pipelines.filled(broker, [value for which, value in merged if which == side], topic)
     return broker
 
 
@@ -100,30 +88,9 @@ def _bytes_waiting(how: Any) -> float:
     orders = _source("orders", loops.Order, out_of_orderness=FOR_EVER, finish=False).pipe(ops.key_by("id"))
     stream = orders.pipe(ops.interval_join(payments, within=300, how=how))
 
-    async def hold() -> Any:
-        await broker.start()
-        task = Task([stream], broker, Settings(app=f"waiting-{how}", commit_interval=60.0), "bench", {}, Statistics())
-        await task.acquire()
-        await task.work()
-        held = task.graph, task.checkpoints
-        await task.close()
-        return held
-
     decode = msgspec.json.Decoder(loops.Order).decode
-    values = _traced(lambda: [decode(template % (i, data.T0 + i)) for i in range(WAITING)]) - 8 * WAITING
-    return (_traced(lambda: asyncio.run(hold())) - values) / WAITING
-
-
-def _traced(make: Callable[[], Any]) -> int:
-    """Bytes that what it makes holds."""
-    gc.collect()
-    tracemalloc.start()
-    held = make()
-    gc.collect()
-    used = tracemalloc.get_traced_memory()[0]
-    tracemalloc.stop()
-    del held
-    return used
+    values = measure.traced(lambda: [decode(template % (i, data.T0 + i)) for i in range(WAITING)]) - 8 * WAITING
+    return (measure.traced(lambda: pipelines.hold(stream, broker)) - values) / WAITING
 
 
 def _alone_at_once() -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import statistics
 import time
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -51,6 +52,18 @@ def clocked(work: Callable[[], Any]) -> tuple[float, float, Any]:
         gc.set_threshold(*before)
         gc.unfreeze()
     return *took, result
+
+
+def traced(make: Callable[[], Any]) -> int:
+    """Bytes that what it makes holds."""
+    gc.collect()
+    tracemalloc.start()
+    held = make()
+    gc.collect()
+    used = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    del held
+    return used
 
 
 def scale() -> float:

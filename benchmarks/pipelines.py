@@ -21,13 +21,13 @@ keep = lambda o: o.amount > 1000  # noqa: E731  # the loops' own user functions 
 to_vnd = lambda o: o.amount * 24000  # noqa: E731  # ditto
 
 
-def filled(broker: Broker, records: Sequence[bytes], batch: int = 1000) -> Broker:
-    """A broker with the records in the topic ``orders``."""
+def filled(broker: Broker, records: Sequence[bytes], topic: str = "orders", batch: int = 1000) -> Broker:
+    """A broker with the records in a topic."""
 
     async def fill() -> None:
         await broker.start()
         for at in range(0, len(records), batch):
-            await broker.append("orders", [Record(value) for value in records[at : at + batch]])
+            await broker.append(topic, [Record(value) for value in records[at : at + batch]])
         await broker.stop()
 
     asyncio.run(fill())
@@ -104,25 +104,30 @@ def loop_totals(url: str) -> dict[str, list[Any]]:
     return asyncio.run(main())
 
 
-def hold_totals(broker: Broker) -> Any:
-    """Run TOT over a broker without a view, and keep its state: the graph's node, as the run leaves it."""
+def hold(stream: Any, broker: Broker, interval: float = 60.0) -> Any:
+    """Run a pipeline over a broker to its end, and keep its state: the graph as the run leaves it."""
     from rxstreams.runtime.settings import Settings, Statistics
     from rxstreams.runtime.task import Task
 
-    stream = rxs.from_topic("orders", loops.Order, until="end").pipe(
-        ops.key_by("user_id"), ops.aggregate(n=agg.count(), total=agg.sum("amount"))
-    )
-
     async def main() -> Any:
         await broker.start()
-        task = Task([stream], broker, Settings(app=f"hold-{next(_apps)}"), "bench", {}, Statistics())
+        settings = Settings(app=f"hold-{next(_apps)}", commit_interval=interval)
+        task = Task([stream], broker, settings, "bench", {}, Statistics())
         await task.acquire()
         await task.work()
-        held = task.graph.stateful[0].node.states, task.checkpoints
+        held = task.graph, task.checkpoints
         await task.close()
         return held
 
     return asyncio.run(main())
+
+
+def hold_totals(broker: Broker) -> Any:
+    """Run TOT over a broker without a view, and keep its state."""
+    stream = rxs.from_topic("orders", loops.Order, until="end").pipe(
+        ops.key_by("user_id"), ops.aggregate(n=agg.count(), total=agg.sum("amount"))
+    )
+    return hold(stream, broker, interval=0.1)
 
 
 def rxpy_direct(values: Sequence[int]) -> int:

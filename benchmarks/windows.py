@@ -7,7 +7,6 @@ import gc
 import statistics
 import tempfile
 import time
-import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -17,8 +16,7 @@ from rxstreams import aggregates as agg, operators as ops
 from rxstreams.brokers import Broker
 from rxstreams.feeds import Chunk
 from rxstreams.runtime.graph import Graph
-from rxstreams.runtime.settings import BATCH, Settings, Statistics
-from rxstreams.runtime.task import Task
+from rxstreams.runtime.settings import BATCH, Statistics
 from rxstreams.windows import Windows
 
 DISORDER = 5.0
@@ -134,22 +132,7 @@ def _bytes_per_open_pair() -> float:
         ops.key_by("user_id"), ops.windowed(rxs.tumbling(60), n=agg.count(), total=agg.sum("amount"))
     )
 
-    async def hold() -> Any:
-        await broker.start()
-        task = Task([stream], broker, Settings(app="open", commit_interval=60.0), "bench", {}, Statistics())
-        await task.acquire()
-        await task.work()
-        held = task.graph, task.checkpoints
-        await task.close()
-        return held
-
-    gc.collect()
-    tracemalloc.start()
-    held = asyncio.run(hold())
-    gc.collect()
-    used = tracemalloc.get_traced_memory()[0]
-    tracemalloc.stop()
-    del held
+    used = measure.traced(lambda: pipelines.hold(stream, broker))
     return (used - windows * keys * 56) / OPEN  # each window's record brought its key's text anew
 
 

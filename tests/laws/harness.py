@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from rxstreams.brokers.contract import Broker, Record
+from rxstreams.brokers.memory import MemoryBroker
 from rxstreams.errors import Policy, Stop
 from rxstreams.feeds.source import Chunk, Source, Stamping
 from rxstreams.runtime.failures import Failure
@@ -152,6 +153,18 @@ class Drive(Driver):
         return Outcome([list(one) for one in self.results], dict(self.outputs), states, closed, sorted(self.lost))
 
 
+async def filled(topics: Mapping[str, Sequence[bytes]], partitions: int) -> Broker:
+    """A memory broker with these records."""
+    broker = MemoryBroker()
+    await broker.start()
+    for topic, lines_of_it in topics.items():
+        await broker.create_topic(topic, partitions)
+        for at in range(0, len(lines_of_it), 5000):
+            await broker.append(topic, list(map(Record, lines_of_it[at : at + 5000])))
+    await broker.stop()
+    return broker
+
+
 def _belong_together(one: Event, other: Event) -> bool:
     return isinstance(one, Rec) and isinstance(other, Rec) and one[:2] == other[:2]
 
@@ -219,6 +232,7 @@ __all__ = [
     "Outcome",
     "Rec",
     "Tick",
+    "filled",
     "lines",
     "random_cuts",
     "random_events",

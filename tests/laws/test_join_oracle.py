@@ -13,8 +13,7 @@ import pytest
 
 import rxstreams as rxs
 from rxstreams import Broker, Stream, operators as ops
-from rxstreams.brokers import Record
-from rxstreams.brokers.memory import MemoryBroker
+from tests.laws.harness import filled
 
 RECORDS = 60_000
 """Orders; payments are less than a third."""
@@ -53,18 +52,7 @@ def topics(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[duckdb.Du
             path = folder / f"{side}.ndjson"
             path.write_bytes(b"\n".join(lines))
             connection.execute(f"CREATE TABLE {side} AS FROM read_json('{path}', format='newline_delimited', columns={columns})")
-        yield connection, asyncio.run(_filled(sides))
-
-
-async def _filled(sides: dict[str, list[bytes]]) -> Broker:
-    broker = MemoryBroker()
-    await broker.start()
-    for side, lines in sides.items():
-        await broker.create_topic(side, 2)
-        for at in range(0, len(lines), 5000):
-            await broker.append(side, list(map(Record, lines[at : at + 5000])))
-    await broker.stop()
-    return broker
+        yield connection, asyncio.run(filled(sides, 2))
 
 
 def engine(broker: Broker, join: Callable[[Stream[Any]], Any]) -> list[Any]:

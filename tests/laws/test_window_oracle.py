@@ -13,9 +13,8 @@ import pytest
 
 import rxstreams as rxs
 from rxstreams import Broker, aggregates as agg, operators as ops
-from rxstreams.brokers import Record
-from rxstreams.brokers.memory import MemoryBroker
 from rxstreams.windows import Windows
+from tests.laws.harness import filled
 
 RECORDS = 1_000_000
 KEYS = 200
@@ -46,17 +45,7 @@ def orders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[duckdb.Du
     columns = "{key: 'VARCHAR', stamp: 'BIGINT', x: 'BIGINT'}"
     with duckdb.connect() as connection:
         connection.execute(f"CREATE TABLE orders AS FROM read_json('{path}', format='newline_delimited', columns={columns})")
-        yield connection, asyncio.run(_filled(lines))
-
-
-async def _filled(lines: list[bytes]) -> Broker:
-    broker = MemoryBroker()
-    await broker.start()
-    await broker.create_topic("orders", 4)
-    for at in range(0, len(lines), 5000):
-        await broker.append("orders", list(map(Record, lines[at : at + 5000])))
-    await broker.stop()
-    return broker
+        yield connection, asyncio.run(filled({"orders": lines}, 4))
 
 
 Rows = list[tuple[Any, ...]]
