@@ -222,14 +222,8 @@ class Firsts(Stepping):
         if by_clock:
             self.needs_time = self.has_timers = False  # type: ignore[misc]  # of one node, here
         self.seen = Seen(self, "seen", ttl)
+        self.parts = (self.seen,)
         self.asides["duplicates"] = Batch([], [], [], [], [])
-
-    def start(self) -> None:
-        super().start()
-        self.seen.start()
-
-    def stores(self) -> Sequence[Any]:
-        return (*super().stores(), self.seen)
 
     @property
     def next_time(self) -> int:
@@ -281,6 +275,3 @@ class Firsts(Stepping):
     def reach(self, mark: int) -> None:
         if not self.by_clock:
             self.seen.expire(mark)
-
-    def cut(self) -> None:
-        self.seen.settle()

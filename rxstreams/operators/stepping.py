@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from rxstreams.batch import Batch
 from rxstreams.operators.outbox import Outbox
+from rxstreams.operators.stores import Store
 from rxstreams.stream.loops import Loop, define, indented
 from rxstreams.watermarks import END, START, Late
 
@@ -46,12 +47,14 @@ class Stepping(Outbox):
         out: Results, to be passed on.
         asides: What is to go to side streams, by their names.
         timed: Whether results' times are wanted.
+        parts: Its memory that stands apart.
         fused: Whether it is a part of its sources' loops; then nobody needs to know between which records a result was made.
     """
 
     locked = needs_time = fans_out = True
     passes: ClassVar[bool] = False
     """Whether its results are records that it lets through, so that what follows it can join the loop."""
+    parts: Sequence[Store] = ()
 
     def __init__(self, behind: int = 0) -> None:
         super().__init__()
@@ -69,6 +72,20 @@ class Stepping(Outbox):
     def reach(self, mark: int) -> None:
         """The watermark has come to ``mark``: do what is due by then, in order of time."""
         raise NotImplementedError
+
+    # What it keeps.
+
+    def start(self) -> None:
+        super().start()
+        for part in self.parts:
+            part.start()
+
+    def stores(self) -> Sequence[Any]:
+        return (*super().stores(), *self.parts)
+
+    def cut(self) -> None:
+        for part in self.parts:
+            part.settle()
 
     def check_kept(self) -> None:
         """Fail if something that was kept since this was asked cannot be saved."""

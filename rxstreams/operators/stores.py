@@ -42,6 +42,12 @@ class Store:
         """What it is saved under."""
         return f"{self.node.identity}/{self.name}"  # type: ignore[attr-defined]  # every stateful node of a run has one
 
+    def start(self) -> None:
+        """Begin, with what was saved."""
+
+    def settle(self) -> None:
+        """A commit follows."""
+
 
 class Steps(dict[int, Any]):
     """What is gathered by time, in steps of it. They stand in order, so that those which are over are found without the others.
@@ -131,7 +137,6 @@ class Aged(Store):
         return sum(map(len, self.ages.values()))
 
     def start(self) -> None:
-        """Begin, with what was saved."""
         for key in self.states:
             times = self.times_of(key)
             for time in times:
@@ -196,7 +201,6 @@ class Aged(Store):
             held.clear()
 
     def settle(self) -> None:
-        """A commit follows."""
         for age, keys in self.ages.items():
             before = self.saved.get(age, 0)
             if before < len(keys):

@@ -43,17 +43,14 @@ class Choosing(Stepping):
         self.lower, self.upper, self.pick, self.inner, self.extra = lower, upper, pick, inner, wait
         self.left = ByTime(self, "left")
         self.right = Versions(self, "right", self.behind - (lower or 0), latest=lower is None)
-        self.inspector = Inspector(self, self.left, self.right)
+        self.parts = self.left, self.right
+        self.inspector = Inspector(self, *self.parts)
         self.waiting: list[tuple[int, Any]] = []
 
     def start(self) -> None:
         super().start()
-        self.right.start()
         self.waiting = [(self.due(key, entry), ordered(key)) for key, held in self.left.states.items() for entry in held]
         heapify(self.waiting)
-
-    def stores(self) -> Sequence[Any]:
-        return (*super().stores(), self.left, self.right)
 
     @property
     def pending(self) -> int:

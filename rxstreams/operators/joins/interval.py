@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from rxstreams.operators.joins.alone import Alone, Row, keys_of
 from rxstreams.operators.joins.sides import Entry, Inspector, Side
@@ -38,19 +38,11 @@ class Intervals(Stepping):
 
     def __init__(self, lower: int, upper: int, how: How) -> None:
         self.how, self.bounds = how, ((lower, upper), (-upper, -lower))
-        self.sides = Side(self, "left", upper), Side(self, "right", -lower)
+        self.parts = self.sides = Side(self, "left", upper), Side(self, "right", -lower)
         self.alone = {port: Alone(self.sides[port], port, self.bounds[port][1]) for port in ALONE.get(how, ())}
         self.inspector = Inspector(self, *self.sides)
         # What comes out as one record has that one's time, which is over by so much when its partner comes, or none can.
         super().__init__(max((self.bounds[port][1] for port in ONE_TIME.get(how, ())), default=0))
-
-    def start(self) -> None:
-        super().start()
-        for side in self.sides:
-            side.start()
-
-    def stores(self) -> Sequence[Any]:
-        return (*super().stores(), *self.sides)
 
     @property
     def pending(self) -> int:
@@ -144,7 +136,3 @@ class Intervals(Stepping):
 
     def check_kept(self) -> None:
         self.inspector.look()
-
-    def cut(self) -> None:
-        for side in self.sides:
-            side.settle()

@@ -57,7 +57,6 @@ class Versions(ByTime):
         self.ages = Steps(self.width, set)
 
     def start(self) -> None:
-        """Begin, with what was saved."""
         for key, held in self.states.items():
             for entry in held:
                 self.ages.of(entry.time).add(key)
