@@ -236,7 +236,7 @@ MUTANTS = [
         "operators/stores.py",
         'begin, end, aged = f"begin{step}", f"end{step}", f"aged{step}"',
         'begin, end, aged = "begin", "end", "aged"',
-        f"{JOINS}what_joins_one_loop_does_not_meet_in_its_variables",
+        f"{DEDUP}two_in_one_loop_have_a_memory_each",
     ),
     mutant(
         "a loop gives the times that the last of it gives",

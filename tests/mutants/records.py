@@ -82,8 +82,7 @@ MUTANTS = [
         "runtime/task.py",
         "        self.checkpoints.promote()\n",
         "        self.checkpoints._pending = None\n",
-        f"{RUN}take_that_is_over_completes_the_run",
-        DOUBT,
+        f"{RUN}a_run_goes_on_from_the_last_of_several_commits",
     ),
     mutant(
         "topology check: operators",
@@ -113,7 +112,8 @@ MUTANTS = [
         "watermarks.py",
         "accumulate(times, max, initial",
         "accumulate(times, lambda _, time: time, initial",
-        TIME,
+        "tests/feeds/test_idleness.py::test_watermarks_are_the_least_of_the_partitions_that_count",
+        "tests/operators/test_windowed.py::test_the_one_loop_does_what_batches_do",
     ),
     mutant(
         "room before pushing",
@@ -134,16 +134,22 @@ MUTANTS = [
     mutant(
         "undoing a failed record: process",
         "operators/processing.py",
-        "            if before is not None:\n                self.states[key] = [loads(before), list(timers)]\n",
+        "            if before is not None:\n                self.states[key] = entry_of(loads(before), timers, clock_timers)\n",
         "",
         TRACE,
     ),
-    mutant("undoing a failed record: results", "operators/processing.py", "            del self.out[sent:]\n", "", TRACE),
+    mutant(
+        "undoing a failed record: results",
+        "operators/processing.py",
+        "            del self.out[sent:], self.late[late:]\n",
+        "",
+        TRACE,
+    ),
     mutant(
         "undoing a failed record: timers",
         "operators/processing.py",
-        "            self.timers.forget(key)\n            self.timers.restore(key, timers)\n",
-        "",
+        "                held.forget(key)\n                held.restore(key, times)\n",
+        "                pass\n",
         TRACE,
     ),
     mutant(

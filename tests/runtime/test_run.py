@@ -56,6 +56,22 @@ async def test_a_run_goes_on_from_its_last_commit() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_run_goes_on_from_the_last_of_several_commits() -> None:
+    """Each commit builds on what those before it wrote of other keys, and a restart on all."""
+    broker = MemoryBroker()
+    await broker.create_topic("in")
+    sent = 0
+    for _ in range(3):
+        counts = rxs.from_topic("in", int).pipe(ops.key_by(lambda n: n), ops.aggregate(n=agg.count()), ops.to_view("counts"))
+        async with rxs.start(counts, app="app", broker=broker, commit_interval=1e-9) as running:
+            for _ in range(5):
+                await put(broker, range(sent, sent + 20))
+                sent += 20
+                await until(lambda running=running, sent=sent: sum(row.n for row in running.view("counts").values()) == sent)  # type: ignore[misc]
+            assert running.statistics.epochs >= 5
+
+
+@pytest.mark.asyncio
 async def test_apps_do_not_see_each_other() -> None:
     """Two apps read one topic, each from its start, with state and offsets of its own."""
     broker = MemoryBroker()
