@@ -143,6 +143,8 @@ def getter(where: str, field: str | Callable[[Any], Any]) -> Callable[[Any], Any
         if not field:
             raise ConfigError(f"{where}: expected a field's name, got an empty text")
         return lambda value: field_of(value, field)
+    if not callable(field):
+        raise ConfigError(f"{where}: expected a field's name or a function of the value, got {field!r}")
     return check_function(where, field)  # type: ignore[no-any-return]  # checked to be callable
 
 

@@ -84,9 +84,9 @@ def dedup(
     stands for. What is left out is on the side stream ``duplicates`` (where the first is kept), what comes too late to tell on
     ``late``.
     Time: the record's own; of ``"last"`` and aggregates the millisecond before ``ttl`` is over.
-    Holds: each id with the time of its first record, for ``ttl`` and a sixteenth more; with ``"last"`` and aggregates also
-    what is to be emitted, and the records that the watermark has not passed; saved in a run, so that a retry after a restart
-    is a duplicate.
+    Holds: each id with the time of its first record (the latest one, if it was new several times), for ``ttl`` and an eighth
+    more; with ``"last"`` and aggregates also what is to be emitted, and the records that the watermark has not passed; saved
+    in a run, so that a retry after a restart is a duplicate.
     Bounded by: the ids of ``ttl`` seconds, or ``capacity``.
     Ends: with its input, when all that waits has come out.
     Names: RxJS ``distinct`` with ``flushes``, RxPY —, Kafka Streams —; Flink's deduplication, Spark's
@@ -94,8 +94,9 @@ def dedup(
 
     ``"first"`` lets it through at once: of two that come out of order the first to come, not the earlier. ``"last"`` and
     aggregates do not depend on the order of arrival: the earliest record of an id begins ``ttl`` seconds, what is in them is
-    one, and comes out when the watermark has passed them. A first record to come ``ttl`` or more behind the watermark is
-    late: its id may be forgotten.
+    one, and comes out when the watermark has passed them; a record behind the watermark is late. For ``"first"`` one is late if
+    it is a sixteenth of ``ttl`` or more behind and its id is not known: it may have been, and be forgotten. So no
+    two that pass are less than ``ttl`` apart, as long as ``out_of_orderness`` is less than fifteen sixteenths of it.
 
     Args:
         key: What tells two records apart: a field's name or a function of the value; None is the value. It must be of a type that
@@ -210,6 +211,9 @@ class Firsts(Stepping):
     """Lets the first record of each id through; ``seen`` has the ids.
 
     Of an id it remembers the latest first time only. A record that is ``ttl`` or more older passes, and is not remembered.
+
+    A record that is less than ``grace`` behind the watermark is told apart from what may be forgotten: the first one that makes
+    it a duplicate is less than ``ttl`` older, and so less than ``ttl + grace`` behind, for which ids are kept.
     """
 
     codec = TAGGED
@@ -221,7 +225,8 @@ class Firsts(Stepping):
         self.by_clock = by_clock
         if by_clock:
             self.needs_time = self.has_timers = False  # type: ignore[misc]  # of one node, here
-        self.seen = Seen(self, "seen", ttl)
+        self.grace = max(1, ttl // PARTS)
+        self.seen = Seen(self, "seen", ttl + self.grace, self.grace)
         self.parts = (self.seen,)
         self.asides["duplicates"] = Batch([], [], [], [], [])
 
@@ -234,12 +239,12 @@ class Firsts(Stepping):
         return len(self.seen.states)
 
     def lines(self, loop: Loop, code: Code, port: int) -> Sequence[str]:
-        seen, ttl, at = self.seen, self.ttl, "now" if self.by_clock else "time"
+        seen, ttl, grace, at = self.seen, self.ttl, self.grace, "now" if self.by_clock else "time"
         if self.by_clock:
             loop.before.append(f"now = {loop.bind(self.clock_time)}()")
-        states, too_late = loop.bind(seen.states), code.marked(lambda time, mark: time + ttl <= mark)
+        states, too_late = loop.bind(seen.states), code.marked(lambda time, mark: time + grace <= mark)
         full = None if self.capacity is None else f"if len({states}) > {self.capacity}: {loop.bind(self.evict)}()"
-        late = f"time + {ttl} <= {code.now} and {too_late}(time, {code.now}): {code.behind}; continue"
+        late = f"time + {grace} <= {code.now} and {too_late}(time, {code.now}): {code.behind}; continue"
         ident = ["one = key"] if self.host.keyed else [f"one = {loop.read(self.key)}"]
         if not self.host.keyed and not loop.is_a(self.key, str):
             ident.append(f"if one.__class__ is not str: one = {loop.bind(internal)}(one)")

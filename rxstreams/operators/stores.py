@@ -109,16 +109,17 @@ class Aged(Store):
         node: Whose it is.
         name: Which part.
         keep: Milliseconds.
+        width: Milliseconds of a step; None is a sixteenth of ``keep``.
 
     Attributes:
         ages: By step, the keys whose state has something of it, each as often as it has.
         several: The keys whose state is of more than one record, or step; they are looked at one by one when a step goes.
     """
 
-    def __init__(self, node: Node, name: str, keep: int) -> None:
+    def __init__(self, node: Node, name: str, keep: int, width: int | None = None) -> None:
         super().__init__(node, name)
         self.keep = keep
-        self.width = max(1, abs(keep) // PARTS)
+        self.width = width or max(1, abs(keep) // PARTS)
         self.ages = Steps(self.width, list)
         self.several: set[Hashable] = set()
         self.saved: dict[int, int] = {}

@@ -137,7 +137,7 @@ class Stream(Observable[_T_out]):
             where = (
                 f"it belongs to the stream that {holders[0]} returned: keep that one in a variable"
                 if holders
-                else "no operator before it has one"
+                else f"no operator before it has one; {_SIDES[name]}"
             )
             raise AttributeError(f"the stream of {self.operation.title} has no side stream {name!r}; {where}")
         if name not in self._sides:
@@ -253,7 +253,14 @@ class SideOf(msgspec.Struct, frozen=True):
     name: str
 
 
-_SIDES = frozenset({"errors", "late", "duplicates", "timed_out", "dropped"})
+_SIDES = {
+    "errors": "those that call functions have",
+    "late": "those that go by event time have, such as windowed, the joins and dedup",
+    "duplicates": "dedup(keep='first') has",
+    "timed_out": "detect has",
+    "dropped": "bounded has",
+}
+"""The names of side streams, and which operators have one, for messages."""
 
 
 def _side_alone() -> Node:

@@ -194,14 +194,14 @@ class Memory:
     """
 
     def __init__(self, ttl: int, capacity: int | None = None) -> None:
-        self.ttl, self.capacity, self.width = ttl, capacity, max(1, ttl // PARTS)
+        self.ttl, self.capacity, self.grace = ttl, capacity, max(1, ttl // PARTS)
         self.first: dict[str, int] = {}
         self.evicted: list[str] = []
 
     def expire(self, mark: int) -> None:
-        """Forget the ids of the steps that ended ``ttl`` ago."""
+        """Forget the ids of the steps that ended ``ttl`` and a sixteenth ago."""
         for one, time in list(self.first.items()):
-            if (time // self.width + 1) * self.width + self.ttl <= mark:
+            if (time // self.grace + 1) * self.grace + self.ttl + self.grace <= mark:
                 del self.first[one]
 
     def take(self, one: Item, mark: int) -> str:
@@ -209,7 +209,7 @@ class Memory:
         first = self.first.get(one.id)
         if first is not None and abs(one.time - first) < self.ttl:
             return "again"
-        if (first is None or one.time < first) and one.time + self.ttl <= mark:
+        if (first is None or one.time < first) and one.time + self.grace <= mark:
             return "late"
         if first is None or one.time > first:
             self.first[one.id] = one.time

@@ -189,6 +189,14 @@ MUTANTS = [
         f"{DEDUP}an_id_is_new_again_an_hour_later",
     ),
     mutant(
+        "what may be forgotten does not pass",
+        "operators/deduplicating.py",
+        'late = f"time + {grace} <= {code.now} and',
+        'late = f"time + {ttl} <= {code.now} and',
+        f"{DEDUP}a_first_record_may_be_a_sixteenth_behind_the_watermark",
+        f"{DEDUP_LAWS}no_two_that_pass_are_less_than_ttl_apart",
+    ),
+    mutant(
         "an older record is a duplicate, too",
         "operators/deduplicating.py",
         'f"    elif first - {at} < {ttl}:",',
