@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Hashable, Sequence
-from itertools import count
+from collections import defaultdict
+from collections.abc import Hashable
 from operator import itemgetter
 from typing import Any
 
 from rxstreams.operators.joins.sides import Entry, Side
 from rxstreams.operators.stepping import Code
-from rxstreams.state.keys import Ordered, ordered
+from rxstreams.state.keys import ordered
 from rxstreams.stream.loops import Loop
 from rxstreams.watermarks import END, START
 
-__all__ = ["Alone", "Row", "keys_of"]
+__all__ = ["Alone", "Group"]
 
-Row = tuple[int, int, Any, int, Entry]
-"""A record that comes out at a watermark: (this watermark, its side, what its key stands as in order, its number, itself)."""
+Group = tuple[int, int, list[tuple[Any, Entry]]]
+"""What comes out at one watermark: (this watermark, its side, the records, each with what its key stands as in order)."""
 
 
 class Alone:
@@ -34,10 +34,12 @@ class Alone:
 
     def __init__(self, side: Side, port: int, high: int) -> None:
         self.side, self.port, self.high = side, port, high
-        self.ready: list[Row] = []
+        self.ready: dict[int, list[tuple[Any, Entry]]] = {}
+        """The records of the steps that have been looked through, by the watermark at which they come out."""
+        self.dues: list[int] = []
+        """These watermarks, in order."""
         self.opened = [START]
         """The time up to which steps have been looked through, where one begins; a list, because a loop reads it."""
-        self.numbers = count()
 
     def joining(self, loop: Loop, code: Code) -> list[str]:
         """The statements for an ``entry`` that was just kept."""
@@ -47,13 +49,13 @@ class Alone:
             f"    due = {code.due}",
         ]
 
-    def row(self, key: Hashable, entry: Entry) -> Row:
-        """An entry, as it waits in order."""
-        return entry.time + self.high + 1, self.port, ordered(key), next(self.numbers), entry
-
     def add(self, key: Hashable, entry: Entry) -> None:
         """An entry comes into a step that has been looked through."""
-        insort(self.ready, self.row(key, entry))
+        due = entry.time + self.high + 1
+        if due not in self.ready:
+            self.ready[due] = []
+            insort(self.dues, due)
+        self.ready[due].append((ordered(key), entry))
 
     @property
     def next_time(self) -> int:
@@ -61,36 +63,35 @@ class Alone:
         width = self.side.width
         unopened = self.side.ages.since(self.opened[0] // width)
         opens = END if unopened is None else unopened * width + self.high + 1
-        return min(self.ready[0][0], opens) if self.ready else opens
+        return min(self.dues[0], opens) if self.dues else opens
 
     def open(self, age: int) -> None:
-        """Look a step through."""
-        side, shift, port = self.side, self.high + 1, self.port
-        keys, add, numbers = dict.fromkeys(side.ages[age]), self.ready.append, self.numbers
+        """Look a step through, which may have very many."""
+        side, shift = self.side, self.high + 1
+        found: defaultdict[int, list[tuple[Any, Entry]]] = defaultdict(list)
+        keys = dict.fromkeys(side.ages[age]) if side.several else side.ages[age]
         for key, held in zip(keys, map(side.states.__getitem__, keys), strict=True):
-            if held.__class__ is not list:
-                if not held.met:
-                    stands = key if key.__class__ is str else ordered(key)
-                    add((held.time + shift, port, stands, next(numbers), held))
-            else:
-                for entry in held:
-                    if not entry.met and entry.time // side.width == age:
-                        add(self.row(key, entry))
+            stands = key if key.__class__ is str else ordered(key)
+            for entry in [one for one in held if one.time // side.width == age] if held.__class__ is list else (held,):
+                if not entry.met:
+                    found[entry.time + shift].append((stands, entry))
+        self.ready.update(found)  # none of these times was there: what is added later comes in steps that are open by then
+        self.dues += found
+        self.dues.sort()
 
-    def take(self, mark: int) -> list[Row]:
-        """The records that come out by ``mark``."""
+    def take(self, mark: int) -> list[Group]:
+        """The records that come out by ``mark``, if they have met nobody."""
         side, width = self.side, self.side.width
         opens = (mark - self.high - 1) // width + 1  # steps before this one begin with a time for which none can come
         for age in side.ages.between(self.opened[0] // width, opens):
             self.open(age)
         self.opened[0] = max(self.opened[0], opens * width)
-        self.ready.sort()
-        due = bisect_right(self.ready, mark, key=itemgetter(0))
-        rows = [row for row in self.ready[:due] if not row[4].met]
-        del self.ready[:due]
-        return rows
+        over = bisect_right(self.dues, mark)
+        groups = [(due, self.port, self.ready.pop(due)) for due in self.dues[:over]]
+        del self.dues[:over]
+        for _, _, group in groups:
+            group.sort(key=_stands)  # stable: of one key as they came
+        return groups
 
 
-def keys_of(rows: Sequence[Row]) -> list[Hashable]:
-    """The internal keys of records that come out."""
-    return [row[2].key if row[2].__class__ is Ordered else row[2] for row in rows]
+_stands = itemgetter(0)

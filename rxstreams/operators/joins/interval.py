@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from operator import itemgetter
+from typing import Any, Literal
 
-from rxstreams.operators.joins.alone import Alone, Row, keys_of
+from rxstreams.operators.joins.alone import Alone, Group
 from rxstreams.operators.joins.sides import Entry, Inspector, Side
 from rxstreams.operators.stepping import Code, Stepping
 from rxstreams.state.codec import TAGGED
+from rxstreams.state.keys import Ordered
 from rxstreams.stream.loops import Loop
 from rxstreams.watermarks import END
 
@@ -111,28 +113,31 @@ class Intervals(Stepping):
         return lines
 
     def reach(self, mark: int) -> None:
-        rows = [row for one in self.alone.values() for row in one.take(mark)]
+        groups = [group for one in self.alone.values() for group in one.take(mark)]
         if len(self.alone) > 1:
-            rows.sort()
+            groups.sort(key=itemgetter(0, 1))
         for side in self.sides:
             side.expire(mark)
-        if rows:
-            self.put_alone(rows, mark)
+        if groups:
+            self.put_alone(groups, mark)
 
-    def put_alone(self, rows: list[Row], mark: int) -> None:
+    def put_alone(self, groups: list[Group], mark: int) -> None:
         """Records come out alone, in this order; what is kept a while longer must not come out again."""
-        keys = keys_of(rows)
-        for port, side in enumerate(self.sides):
-            if side.states:
-                for row, key in zip(rows, keys, strict=True):
-                    if row[1] == port and key in side.states:
-                        row[4].met = 2
-                        side.dirty.add(key)
-        if self.how == "anti":
-            values = [row[4].value for row in rows]
-        else:
-            values = [(None, row[4].value) if row[1] else (row[4].value, None) for row in rows]
-        self.put_each(values, keys, [row[4].time for row in rows], [row[0] for row in rows], mark)
+        values, keys, times, dues = list[Any](), list[Any](), list[int](), list[int]()
+        for due, port, group in groups:
+            side = self.sides[port]
+            for stands, entry in group:  # once over them: there may be very many
+                if entry.met:
+                    continue
+                key = stands.key if stands.__class__ is Ordered else stands
+                if key in side.states:
+                    entry.met = 2
+                    side.dirty.add(key)
+                values.append(entry.value if self.how == "anti" else (None, entry.value) if port else (entry.value, None))
+                keys.append(key)
+                times.append(entry.time)
+                dues.append(due)
+        self.put_each(values, keys, times, dues, mark)
 
     def check_kept(self) -> None:
         self.inspector.look()
