@@ -38,7 +38,7 @@ MUTANTS = [
     mutant(
         "who came out alone is saved so",
         "operators/joins/interval.py",
-        "                        side.dirty.add(key)\n",
+        "                    side.dirty.add(key)\n",
         "",
         ONCE,
     ),
@@ -59,8 +59,8 @@ MUTANTS = [
     mutant(
         "in the order of keys",
         "operators/joins/alone.py",
-        "                    stands = key if key.__class__ is str else ordered(key)\n",
-        "                    stands = str(len(add.__self__))\n",
+        "            stands = key if key.__class__ is str else ordered(key)\n",
+        "            stands = str(len(found))\n",
         f"{JOINS}keys_of_any_kind_come_out_in_order",
     ),
     mutant(
@@ -156,6 +156,7 @@ MUTANTS = [
         "            self.dirty.update(keys[:saved])\n",
         "",
         f"{JOINS}what_is_freed_is_deleted_in_the_table",
+        CRASHES,
     ),
     mutant(
         "what came is saved",

@@ -250,7 +250,9 @@ def test_the_ids_of_a_keyed_stream_are_its_keys() -> None:
 def test_only_dedup_of_the_first_has_a_stream_of_duplicates() -> None:
     """Of the others all are in the result; the message says which has one."""
     stream = lines("a").pipe(ops.dedup("id", ttl=60, keep="last"))
-    with pytest.raises(AttributeError, match=r"no side stream .duplicates.; no operator before it has one; dedup\(keep=.first.\) has"):
+    with pytest.raises(
+        AttributeError, match=r"no side stream .duplicates.; no operator before it has one; dedup\(keep=.first.\) has"
+    ):
         stream.duplicates.pipe(ops.map(str))
     with pytest.raises(AttributeError, match=r"map.* has no side stream 'duplicates'; it belongs to .*dedup.*keep that one"):
         lines("a").pipe(ops.dedup("id", ttl=60), ops.map(str)).duplicates.pipe(ops.map(str))
