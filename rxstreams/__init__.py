@@ -4,10 +4,11 @@
     batch        what travels on the edges: parallel columns of records
     watermarks   event time: how it is read, and how far it has come
     windows      how event time is cut, when results are emitted, and what a result is
+    patterns     which events, in which order, make a match
     stream       Stream, and what operators are made of
     aggregates   count, sum, mean, variance, top, …: mergeable accumulators
     state        keyed state: keys, timers, codec
-    operators    by family: mapping, folding, taking, combining, keyed, windows, buffering, dedup, sinks
+    operators    by family: mapping, folding, taking, combining, keyed, windows, joins, dedup, patterns, sinks
     brokers      where topics, tables and offsets live: memory, sqlite
     feeds        sources: topics, iterables
     views        queryable results
@@ -37,7 +38,7 @@ from rxstreams.stream import Operator, Stream
 from rxstreams.windows import Windowed, calendar, counting, hopping, session, sliding, tumbling
 
 if TYPE_CHECKING:
-    from rxstreams import testing
+    from rxstreams import patterns, testing
     from rxstreams.brokers import Broker, Record, connect
     from rxstreams.feeds import from_async_iterable, from_iterable, from_topic
     from rxstreams.operators.joins.tables import latest_by_key, table
@@ -79,6 +80,7 @@ __all__ = [
     "hopping",
     "latest_by_key",
     "operators",
+    "patterns",
     "run",
     "session",
     "sliding",
@@ -103,8 +105,8 @@ _LATER = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "testing":
-        return import_module("rxstreams.testing")
+    if name in ("patterns", "testing"):
+        return import_module(f"rxstreams.{name}")
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(_LATER[name]), name)

@@ -14,6 +14,7 @@ if _TYPE_CHECKING:
     from rxstreams.operators.combining import combine_latest, merge, with_latest_from
     from rxstreams.operators.deduplicating import dedup
     from rxstreams.operators.delaying import delay, timeout
+    from rxstreams.operators.detecting import detect
     from rxstreams.operators.ending import last, take_last
     from rxstreams.operators.folding import reduce, scan
     from rxstreams.operators.joins import as_of_join, interval_join, join_table
@@ -44,6 +45,7 @@ __all__ = [
     "debounce",
     "dedup",
     "delay",
+    "detect",
     "distinct",
     "distinct_until_changed",
     "do_action",
@@ -94,6 +96,7 @@ _FAMILIES = {
     "once": ("distinct",),
     "deduplicating": ("dedup",),
     "delaying": ("delay", "timeout"),
+    "detecting": ("detect",),
     "folding": ("reduce", "scan"),
     "joins": ("as_of_join", "interval_join", "join_table"),
     "keyed": ("key_by",),

@@ -328,3 +328,6 @@ class Vertex:
         side = self.sides.get(name)
         if side is not None:
             side.emit(batch)
+
+    def reads(self, name: str) -> bool:
+        return name in self.sides

@@ -195,6 +195,10 @@ class ColdHost:
     def aside(self, name: str, batch: Batch) -> None:
         """Side streams are a run's."""
 
+    def reads(self, name: str) -> bool:
+        """Side streams are a run's."""
+        return False
+
     def open(self, inner: Observable[Any], node: Node, batch: Batch) -> None:
         """Merge an inner Observable in, as RxPY's ``merge_all`` does: the end waits for it, its error is ours."""
         self.inner += 1

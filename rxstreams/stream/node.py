@@ -116,6 +116,10 @@ class Host(Protocol):
         """Put records on a side stream, if somebody reads it; those that are late are counted."""
         ...
 
+    def reads(self, name: str) -> bool:
+        """Whether somebody reads a side stream."""
+        ...
+
     def origin(self) -> Any:
         """Where the records at hand came from; for ``post``."""
         ...

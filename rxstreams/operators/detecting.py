@@ -1,0 +1,273 @@
+"""Patterns of events in a stream: detect."""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import partial
+from heapq import heapify, heappop, heappush
+from operator import itemgetter
+from typing import Any, TypeVar
+
+from reactivex import Observable
+
+from rxstreams.batch import Batch
+from rxstreams.errors import ConfigError, Policy, check_policy
+from rxstreams.operators.arguments import check_count, check_name, check_savable
+from rxstreams.operators.stepping import Code, Stepping, add
+from rxstreams.patterns.automaton import Automaton
+from rxstreams.patterns.matcher import Found, Matcher, Open, TooManyPartialMatches
+from rxstreams.patterns.pattern import Pattern
+from rxstreams.patterns.results import Match
+from rxstreams.patterns.saving import packed, unpacked
+from rxstreams.patterns.skips import Skips, no_skip
+from rxstreams.state.codec import StateCodec, pack
+from rxstreams.state.keys import Ordered, ordered, original
+from rxstreams.stream import LOST, Operation, Stream, operator
+from rxstreams.stream.loops import Loop
+from rxstreams.watermarks import END, START
+
+__all__ = ["Detecting", "detect"]
+
+A = TypeVar("A", bound=Any)
+_time = itemgetter(0)
+
+
+def detect(
+    pattern: Pattern,
+    *,
+    skip: Skips = no_skip,
+    limit: int = 100_000,
+    on_error: Policy | None = None,
+    name: str | None = None,
+) -> Callable[[Observable[A]], Stream[Match]]:
+    """Find the events that fit a pattern, per key and in order of event time.
+
+        orders   -1-2-3---|
+                 [ detect(stage('odd', odd).followed_by(stage('even', even))) ]
+        result   ---a-----|      a=(odd=[1], even=[2])
+
+    Shape: A → ``Match``, with the key, the events by stage, and the times of the first and the last one. Matches that come at one
+    event are in the order of their first events. A record that comes behind the watermark is on the side stream ``late``;
+    partial matches whose time is over are on ``timed_out``, as matches with the events that they have.
+    Time: that of the event which completes it; where it is the absence of one, the last millisecond of ``within``.
+    Holds: the events that the watermark has not passed, and those of partial matches, once each for every place of the pattern
+    that took it; saved in a run.
+    Bounded by: ``within``: what has no time left is freed; and ``limit``.
+    Ends: with its input; then time is over, and what waits for an absence is complete.
+    Names: RxJS —, RxPY —, Kafka Streams —; Flink's CEP library, ``MATCH_RECOGNIZE`` in SQL
+
+    Events wait until the watermark has passed them, and are taken in order of time then, of one time as they came. So a match
+    does not depend on the order of arrival within ``out_of_orderness``. Of a stream without keys all events are of one key.
+
+    Args:
+        pattern: What to look for; see ``rxstreams.patterns.stage``.
+        skip: Which matches a match ends: ``no_skip``, ``to_next``, ``past_last``, ``to_first(stage)``, ``to_last(stage)`` of
+            ``rxstreams.patterns``.
+        limit: How many events of a key may be in partial matches, counted for each place of the pattern, and how many matches may
+            be completed by one event. An event that would make more meets ``on_error``.
+        on_error: What happens to an event for which a condition raises; None is the run's policy.
+        name: The operator's identity for saved state.
+
+    Raises:
+        ConfigError: If an argument is wrong, or the pattern can never be complete.
+
+    Source: docs/patterns.md has Flink's documented examples, and says where this differs.
+    """
+    where = "detect"
+    if not isinstance(pattern, Pattern):
+        raise ConfigError(f"{where}(pattern): expected a pattern, as rxstreams.patterns.stage('name', condition) makes one, got {pattern!r}")
+    if not isinstance(skip, Skips):
+        raise ConfigError(f"{where}(skip): expected no_skip, to_next, past_last, to_first(…) or to_last(…) of rxstreams.patterns, got {skip!r}")
+    automaton = Automaton(pattern)
+    names = list(dict.fromkeys(place.stage for place in automaton.places))
+    if skip.stage is not None and skip.stage not in names:
+        raise ConfigError(f"{where}(skip): {skip!r}, but the pattern's events are of {', '.join(map(repr, names))}")
+    check_count(f"{where}(limit)", limit, least=1)
+    check_policy(where, on_error, waits=False)
+    check_name(f"{where}(name)", name)
+    parameters = {"pattern": pattern, "skip": None if skip == no_skip else skip}
+    make = lambda: Detecting(automaton, skip, limit, on_error)  # noqa: E731  # a value among values
+    sides = ("errors", "late", "timed_out")
+    return operator(Operation(where, make, parameters, name, defines=("pattern", "skip"), stateful=True, sides=sides))
+
+
+def _pack(state: Open) -> Any:
+    return pack(packed(state))
+
+
+class Detecting(Stepping):
+    """``states`` has what each key has open.
+
+    An event waits until the watermark has passed it. What is due is done in order of time: events of time *t* when the watermark
+    is *t* + 1, before the partial matches whose time is over then, as these may still have taken them; of one time in the order of
+    the keys' encodings.
+    """
+
+    codec = StateCodec(_pack, unpacked)
+
+    def __init__(self, automaton: Automaton, skip: Skips, limit: int, on_error: Policy | None) -> None:
+        super().__init__()
+        self.automaton, self.on_error = automaton, on_error
+        self.matcher = Matcher(automaton, skip, limit)
+        self.times: dict[int, list[Hashable]] = {}
+        """The keys that have an event waiting, by its time."""
+        self.waiting: list[int] = []
+        """A heap of these times."""
+        self.timers: list[tuple[int, Any]] = []
+        """A heap of when a key's partial matches are looked at, and the key as it stands in order."""
+        self.asides["timed_out"] = Batch([], [], [], [], [])
+        self.youngest: Any = None
+        self.kinds: set[type] = set()
+
+    def start(self) -> None:
+        super().start()
+        self.matcher.reports = self.host.reads("timed_out")
+        for key, state in self.states.items():
+            for time, _, _ in state.waiting or ():
+                self.expect(time, key)
+            self.look_again(key, state)
+
+    @property
+    def next_time(self) -> int:
+        return min(self.waiting[0] + 1 if self.waiting else END, self.timers[0][0] if self.timers else END)
+
+    @property
+    def pending(self) -> int:
+        return sum(map(len, self.times.values())) + len(self.timers)
+
+    # Records.
+
+    def lines(self, loop: Loop, code: Code, port: int) -> Sequence[str]:
+        automaton, too_late = self.automaton, code.marked(lambda time, mark: time < mark)
+        conditions = [
+            f"if {loop.bind(condition)}(value): holds |= {1 << i}"
+            for i, condition in enumerate(automaton.conditions)
+            if not 1 << i & automaton.always
+        ]
+        keep = [
+            f"{loop.bind(self.keep)}(value, key, time, holds)",
+            f"if {loop.bind(self.waiting)}[0] == time: due = {code.due}",
+        ]
+        return [
+            f"if time < {code.now} and {too_late}(time, {code.now}): {code.behind}; continue",
+            f"holds = {automaton.always}",
+            *conditions,
+            # Where nothing must be next to something, an event for which no condition holds makes no difference to anybody.
+            *(keep if automaton.sensitive else ["if holds:", *(f"    {line}" for line in keep)]),
+        ]
+
+    def keep(self, value: Any, key: Hashable, time: int, holds: int) -> None:
+        """An event waits for the watermark to pass it."""
+        state = self.states.get(key)
+        if state is None:
+            state = self.states[key] = Open(len(self.automaton.waits))
+        if state.waiting is None:
+            state.waiting = [(time, holds, value)]
+        elif state.waiting[-1][0] <= time:
+            state.waiting.append((time, holds, value))
+        else:
+            insort(state.waiting, (time, holds, value), key=_time)
+        self.expect(time, key)
+        self.dirty.add(key)
+        self.youngest = value
+
+    def expect(self, time: int, key: Hashable) -> None:
+        """A key has an event of a time."""
+        keys = self.times.get(time)
+        if keys is None:
+            self.times[time] = [key]
+            heappush(self.waiting, time)
+        else:
+            keys.append(key)
+
+    # Time.
+
+    def reach(self, mark: int) -> None:
+        waiting, timers = self.waiting, self.timers
+        while True:
+            event = waiting[0] + 1 if waiting else END
+            timer = timers[0][0] if timers else END
+            if min(event, timer) > mark or event == timer == END:
+                return
+            if event <= timer:
+                keys = self.times.pop(heappop(waiting))
+                for key in keys if len(keys) == 1 else sorted(set(keys), key=ordered):
+                    self.take(key, event, mark)
+            else:
+                _, stands = heappop(timers)
+                self.expire(stands.key if stands.__class__ is Ordered else stands, timer, mark)
+
+    def take(self, key: Hashable, due: int, mark: int) -> None:
+        """Take in a key's events that the watermark ``due`` passes."""
+        state = self.states[key]
+        passed = bisect_right(state.waiting, due - 1, key=_time)
+        events = state.waiting[:passed]
+        state.waiting = state.waiting[passed:] or None
+        for time, holds, value in events:
+            again = partial(self.matcher.take, state, value, time, holds)
+            try:
+                found = again()
+            except Exception as error:
+                found = self.failed(error, key, value, time, due, mark, again)
+            if found:
+                self.put(self.matches(key, found), [key] * len(found), time, due, mark)
+        self.look_again(key, state)
+
+    def failed(
+        self, error: Exception, key: Hashable, value: Any, time: int, due: int, mark: int, again: Callable[[], list[Found]]
+    ) -> list[Found]:
+        """The policy decides about an event."""
+        if isinstance(error, TooManyPartialMatches):
+            error = TooManyPartialMatches(f"key {original(key)!r}, {error}")
+        moment = self.host.moment(due, mark)
+        about = Batch((value,), (time,), (key,), (moment.order,), (moment.before,))
+        answer = self.host.failed(error, about, 0, again)
+        return [] if answer is LOST else answer  # type: ignore[no-any-return]  # what `again` gave
+
+    def expire(self, key: Hashable, due: int, mark: int) -> None:
+        """Look at a key of which something may be over when the watermark is ``due``."""
+        state = self.states.get(key)
+        if state is None or state.awaited != due:
+            return  # of a state that has gone
+        state.awaited = None
+        found, run_out = self.matcher.expire(state, due)
+        self.dirty.add(key)
+        if found:
+            self.put(self.matches(key, found), [key] * len(found), due - 1, due, mark)
+        if run_out:
+            moment = self.host.moment(due, mark)
+            add(self.asides["timed_out"], self.matches(key, run_out), [key] * len(run_out), due - 1, moment.order, moment.before)
+        self.look_again(key, state)
+
+    def look_again(self, key: Hashable, state: Open) -> None:
+        """See to it that a key is looked at when something of it is over; forget it if nothing is left."""
+        self.dirty.add(key)
+        if not state.alive:
+            state.starts = None
+            if state.waiting is None:
+                del self.states[key]
+        elif state.awaited is None:
+            due = self.matcher.due(state)
+            if due is not None:
+                state.awaited = due
+                heappush(self.timers, (due, ordered(key)))
+
+    # Results.
+
+    def matches(self, key: Hashable, found: Sequence[Found]) -> list[Match]:
+        """The results."""
+        user = original(key)
+        return [Match(user, start, end, events) for start, end, events in found]
+
+    def open_of(self, key: Hashable) -> Iterator[Match]:
+        """The partial matches of a key."""
+        state = self.states.get(key)
+        if state is not None:
+            yield from self.matches(key, list(self.matcher.partial(state)))
+
+    def check_kept(self) -> None:
+        # A look at one event of a kind.
+        if type(self.youngest) not in self.kinds:
+            self.kinds.add(type(self.youngest))
+            check_savable(self, self.youngest)

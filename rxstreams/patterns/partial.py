@@ -1,0 +1,182 @@
+"""Partial matches: which events were taken, shared between all that have them in common.
+
+A match is read backwards, from its last event: each event that was taken knows which may be before it. So an event stands once
+for each place that it was taken for, whatever the number of partial matches that have it.
+
+Source: the shared buffer of Agrawal et al. (SIGMOD 2008). Theirs has versions on its pointers, to tell apart the runs that took
+different ways to one event; here none are needed, because what may follow depends on the place alone, and where it does not
+(``given``), each partial match has events of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+__all__ = ["Chain", "Link", "Taken", "each", "first_after", "join", "linked", "starts_of", "ways"]
+
+
+class Taken(msgspec.Struct):
+    """An event, taken for a place of the pattern.
+
+    Attributes:
+        place: Of the automaton.
+        value: The event.
+        time: Its event time (ms).
+        number: Which of the key's events it is.
+        before: What may be before it in a match.
+        first: The number of the first event of some match that has it, or less, if the earliest of these have ended.
+        last: That of the latest one; its own if it may be the first itself.
+    """
+
+    place: int
+    value: Any
+    time: int
+    number: int
+    before: Chain
+    first: int
+    last: int
+
+
+class Link(msgspec.Struct):
+    """One of several events that are alike for what follows, and those that came before it.
+
+    Attributes:
+        one: The event.
+        rest: The others.
+        first: The least ``first`` of all of them.
+        last: The greatest ``last``.
+    """
+
+    one: Taken
+    rest: Link | Taken
+    first: int
+    last: int
+
+
+Chain = Link | Taken | None
+"""Events that are alike for what follows, the latest first."""
+
+
+def linked(one: Taken, rest: Chain) -> Link | Taken:
+    """An event before others, none of which came later."""
+    if rest is None:
+        return one
+    return Link(one, rest, min(one.first, rest.first), max(one.last, rest.last))
+
+
+def each(chain: Chain) -> Iterator[Taken]:
+    """The events, the latest first."""
+    while chain.__class__ is Link:
+        yield chain.one  # type: ignore[union-attr]  # by its class
+        chain = chain.rest  # type: ignore[union-attr]  # ditto
+    if chain is not None:
+        yield chain  # type: ignore[misc]  # ditto
+
+
+def join(a: Chain, b: Chain) -> Chain:
+    """The events of two chains, each once."""
+    if a is None or b is None:
+        return b if a is None else a
+    both = {id(one): one for one in (*each(a), *each(b))}
+    chain: Chain = None
+    for one in sorted(both.values(), key=lambda one: one.number):
+        chain = linked(one, chain)
+    return chain
+
+
+def first_after(chain: Chain, ended: int) -> int | None:
+    """The number of the earliest event after ``ended`` that a match with one of these events may begin with.
+
+    What is found is written down, so that it need not be looked for again: numbers up to ``ended`` must not count any more.
+    """
+    if chain is None or chain.last <= ended:
+        return None
+    waiting: list[Link | Taken] = [chain]
+    while waiting:
+        at = waiting[-1]
+        if at.first <= ended:
+            parts = [at.one, at.rest] if isinstance(at, Link) else [] if at.before is None else [at.before]
+            alive = [part for part in parts if part.last > ended]
+            unknown = [part for part in alive if part.first <= ended]
+            if unknown:
+                waiting += unknown
+                continue
+            own = [at.number] if isinstance(at, Taken) and at.last == at.number else []
+            at.first = min([*own, *(part.first for part in alive)])
+        waiting.pop()
+    return chain.first
+
+
+def starts_of(chain: Chain, ended: int) -> list[int]:
+    """The numbers of all events after ``ended`` that a match with one of these may begin with, in order."""
+    seen, found, waiting = set[int](), set[int](), [chain]
+    while waiting:
+        at = waiting.pop()
+        if at is None or at.last <= ended or id(at) in seen:
+            continue
+        seen.add(id(at))
+        if isinstance(at, Link):
+            waiting += (at.one, at.rest)
+        else:
+            waiting.append(at.before)
+            if at.last == at.number:
+                found.add(at.number)
+    return sorted(found)
+
+
+def ways(chain: Chain, ended: int, start: int | None = None) -> Iterator[list[Taken]]:
+    """Each way back from one of these events to the first of a match after ``ended``, or to ``start``: the events in order.
+
+    Those whose events are later come first, as seen from the end: ``a b1 b2 c`` before ``a b1 c``, and that before ``a b2 c``.
+
+    Args:
+        chain: The events.
+        ended: The number of the last event with which no match may begin.
+        start: If given, the number of the first event.
+    """
+    able = None if start is None else _with(chain, start)
+    trail: list[Taken] = []
+    choices: list[Iterator[Taken | None]] = [iter(each(chain))]
+    while choices:
+        one = next(choices[-1], _END)
+        if one is _END:
+            choices.pop()
+            if trail:
+                trail.pop()
+        elif one is None:
+            yield trail[::-1]
+        elif one.last > ended if able is None else id(one) in able:  # type: ignore[union-attr]  # no sentinel
+            trail.append(one)  # type: ignore[arg-type]  # ditto
+            choices.append(_before(one, start))  # type: ignore[arg-type]  # ditto
+
+
+_END: Any = object()
+
+
+def _with(chain: Chain, start: int) -> set[int]:
+    """The identities of the events that a match which begins with event ``start`` may have; of links, too."""
+    able, seen, waiting = set[int](), set[int](), [chain]
+    while waiting:
+        at = waiting[-1]
+        if at is None or at.last < start or at.first > start or id(at) in able:
+            waiting.pop()
+            continue
+        parts = [at.one, at.rest] if isinstance(at, Link) else [at.before]
+        if id(at) not in seen:
+            seen.add(id(at))
+            waiting += parts
+            continue
+        waiting.pop()
+        if any(id(part) in able for part in parts) or (isinstance(at, Taken) and at.number == start == at.last):
+            able.add(id(at))
+    return able
+
+
+def _before(one: Taken, start: int | None) -> Iterator[Taken | None]:
+    """What may be before an event, and None last if nothing need be."""
+    yield from each(one.before)
+    if one.last == one.number and start in (None, one.number):
+        yield None
