@@ -139,7 +139,7 @@ class Detecting(Stepping):
     # Records.
 
     def lines(self, loop: Loop, code: Code, port: int) -> Sequence[str]:
-        automaton, too_late = self.automaton, code.marked(lambda time, mark: time < mark)
+        automaton = self.automaton
         conditions = [
             f"if {loop.bind(condition)}(value): holds |= {1 << i}"
             for i, condition in enumerate(automaton.conditions)
@@ -150,7 +150,9 @@ class Detecting(Stepping):
             f"if {loop.bind(self.waiting)}[0] == time: due = {code.due}",
         ]
         return [
-            f"if time < {code.now} and {too_late}(time, {code.now}): {code.behind}; continue",
+            f"if time < {code.now}:",
+            *(f"    {line}" for line in code.passed),
+            f"    if time < mark: {code.behind}; continue",
             f"holds = {automaton.always}",
             *conditions,
             # Where nothing must be next to something, an event for which no condition holds makes no difference to anybody.
@@ -189,7 +191,7 @@ class Detecting(Stepping):
             event = waiting[0] + 1 if waiting else END
             timer = timers[0][0] if timers else END
             if min(event, timer) > mark or event == timer == END:
-                return
+                break
             if event <= timer:
                 keys = self.times.pop(heappop(waiting))
                 for key in keys if len(keys) == 1 else sorted(set(keys), key=ordered):
@@ -197,6 +199,16 @@ class Detecting(Stepping):
             else:
                 _, stands = heappop(timers)
                 self.expire(stands.key if stands.__class__ is Ordered else stands, timer, mark)
+        if mark == END:
+            self.finish_turns()
+
+    def finish_turns(self) -> None:
+        """No event comes any more: matches that wait for open ones which began before them need not wait."""
+        for key in sorted((key for key, state in self.states.items() if state.complete), key=ordered):
+            state = self.states[key]
+            found = self.matcher.settle(state, over=True)
+            self.put(self.matches(key, found), [key] * len(found), max(end for _, end, _ in found), END, END)
+            self.look_again(key, state)
 
     def take(self, key: Hashable, due: int, mark: int) -> None:
         """Take in a key's events that the watermark ``due`` passes."""
@@ -205,10 +217,10 @@ class Detecting(Stepping):
         events = state.waiting[:passed]
         state.waiting = state.waiting[passed:] or None
         for time, holds, value in events:
-            again = partial(self.matcher.take, state, value, time, holds)
             try:
-                found = again()
+                found = self.matcher.take(state, value, time, holds)
             except Exception as error:
+                again = partial(self.matcher.take, state, value, time, holds)
                 found = self.failed(error, key, value, time, due, mark, again)
             if found:
                 self.put(self.matches(key, found), [key] * len(found), time, due, mark)

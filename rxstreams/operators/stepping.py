@@ -23,6 +23,7 @@ class Code(NamedTuple):
     Attributes:
         now: The variable from which ``marked`` functions know the watermark; their last argument.
         marked: Makes a name for a function whose last argument is the watermark.
+        passed: The statements that set ``mark`` to the watermark.
         due: The expression that finds out anew when something is due.
         behind: The statement for a record that comes too late.
         add: Makes the statements that add to the columns of a batch, of the expressions for a value and its time.
@@ -31,6 +32,7 @@ class Code(NamedTuple):
 
     now: str
     marked: Callable[[Callable[..., Any]], str]
+    passed: Sequence[str]
     due: str
     behind: str
     add: Callable[[Batch, str, str], list[str]]
@@ -118,7 +120,7 @@ class Stepping(Outbox):
             due = f"{loop.bind(lambda: self.next_time)}()"
             behind = f"{loop.bind(self.put_behind)}(value, key, time, mark, order)"
             put = partial(_add, loop, keyed=True, timed=True, placed=True)
-            lines = self.lines(loop, Code("mark", loop.bind, due, behind, put, partial(put, self.out)), port)
+            lines = self.lines(loop, Code("mark", loop.bind, (), due, behind, put, partial(put, self.out)), port)
             code = f"""
 def step(records, due):
 {indented(loop.before, 1)}
@@ -145,7 +147,10 @@ def step(records, due):
             loop.before.append("key = None")
         behind = f"{marked(lambda value, key, time, mark: self.put_behind(value, key, time, mark, 0.0))}(value, key, time, high)"
         put = partial(_add, loop, keyed=self.host.keyed, timed=loop.timed, placed=False)
-        code = Code("high", marked, f"{loop.bind(clock.due)}()", behind, put, partial(put, self.out))
+        seen = f"seen{loop.bind(self)}"  # the time of which ``mark`` is: for many records after it, it stays
+        loop.before.append(f"{seen} = None")
+        passed = [f"if {seen} != high: {seen} = high; mark{seen} = {loop.bind(clock.mark)}(high)", f"mark = mark{seen}"]
+        code = Code("high", marked, passed, f"{loop.bind(clock.due)}()", behind, put, partial(put, self.out))
         loop.lines += self.lines(loop, code._replace(put=lambda *_: []) if self.passes else code, port)
         loop.closed = not self.passes
         loop.after.append(self.pass_on)

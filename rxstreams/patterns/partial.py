@@ -10,12 +10,14 @@ different ways to one event; here none are needed, because what may follow depen
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
-__all__ = ["Chain", "Link", "Taken", "each", "first_after", "join", "linked", "starts_of", "ways"]
+from rxstreams.patterns.automaton import Place
+
+__all__ = ["Chain", "Link", "Taken", "each", "events_of", "first_after", "join", "linked", "only_way", "starts_of", "sweep", "ways"]
 
 
 class Taken(msgspec.Struct):
@@ -180,3 +182,57 @@ def _before(one: Taken, start: int | None) -> Iterator[Taken | None]:
     yield from each(one.before)
     if one.last == one.number and start in (None, one.number):
         yield None
+
+
+def only_way(chain: Link | Taken, ended: int) -> list[Taken] | None:
+    """The way back from an event, if it is clear that there is one only."""
+    way = []
+    at: Chain = chain
+    while at is not None:
+        if isinstance(at, Link) or (at.last == at.number and at.before is not None):
+            return None
+        way.append(at)
+        at = at.before
+    way.reverse()
+    return way if way[0].number > ended else None
+
+
+def events_of(way: Iterable[Taken], places: Sequence[Place]) -> dict[str, list[Any]]:
+    """The events, by stage."""
+    events: dict[str, list[Any]] = {}
+    for one in way:
+        events.setdefault(places[one.place].stage, []).append(one.value)
+    return events
+
+
+def sweep(waits: list[Chain], ended: int) -> int:
+    """Let go of what no match that begins after ``ended`` can have; how many events are left."""
+    whole: dict[int, tuple[Link, Chain]] = {}
+    counted = set[int]()
+    for i, chain in enumerate(waits):
+        waits[i] = _alive(chain, ended, whole)
+    left = list(waits)
+    while left:
+        for one in each(left.pop()):
+            if id(one) not in counted:
+                counted.add(id(one))
+                one.before = _alive(one.before, ended, whole)
+                left.append(one.before)
+    return len(counted)
+
+
+def _alive(chain: Chain, ended: int, whole: dict[int, tuple[Link, Chain]]) -> Chain:
+    """The events of a chain that a match which begins after ``ended`` may have; what is shared stays so.
+
+    ``whole`` has the links by their identity, which holds only as long as they are there.
+    """
+    passed: list[Link] = []
+    while isinstance(chain, Link) and id(chain) not in whole:
+        passed.append(chain)
+        chain = chain.rest
+    rest = whole[id(chain)][1] if isinstance(chain, Link) else None if chain is None or chain.last <= ended else chain
+    for link in reversed(passed):
+        if link.one.last > ended:
+            rest = link if rest is link.rest else linked(link.one, rest)
+        whole[id(link)] = link, rest
+    return rest
