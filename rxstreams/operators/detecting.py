@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import partial
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -15,17 +15,19 @@ from rxstreams.batch import Batch
 from rxstreams.errors import ConfigError, Policy, check_policy
 from rxstreams.operators.arguments import check_count, check_name, check_savable
 from rxstreams.operators.stepping import Code, Stepping, add
+from rxstreams.operators.stores import PARTS
 from rxstreams.patterns.automaton import Automaton
-from rxstreams.patterns.matcher import Found, Matcher, Open, TooManyPartialMatches
+from rxstreams.patterns.matcher import Matcher, TooManyPartialMatches
+from rxstreams.patterns.partial import Found, Open
 from rxstreams.patterns.pattern import Pattern
 from rxstreams.patterns.results import Match
 from rxstreams.patterns.saving import packed, unpacked
 from rxstreams.patterns.skips import Skips, no_skip
 from rxstreams.state.codec import StateCodec, pack
-from rxstreams.state.keys import Ordered, ordered, original
+from rxstreams.state.keys import ordered, original
 from rxstreams.stream import LOST, Operation, Stream, operator
 from rxstreams.stream.loops import Loop
-from rxstreams.watermarks import END, START
+from rxstreams.watermarks import END
 
 __all__ = ["Detecting", "detect"]
 
@@ -96,12 +98,45 @@ def _pack(state: Open) -> Any:
     return pack(packed(state))
 
 
+class Agenda:
+    """Keys that something is to be done for, by when.
+
+    Attributes:
+        keys: By time, in no order, and perhaps more than once.
+        times: A heap of the times.
+    """
+
+    def __init__(self) -> None:
+        self.keys: dict[int, list[Hashable]] = {}
+        self.times: list[int] = []
+
+    def __len__(self) -> int:
+        return sum(map(len, self.keys.values()))
+
+    def add(self, time: int, key: Hashable) -> None:
+        """Something is to be done for a key."""
+        keys = self.keys.get(time)
+        if keys is None:
+            self.keys[time] = [key]
+            heappush(self.times, time)
+        else:
+            keys.append(key)
+
+    def take(self) -> Sequence[Hashable]:
+        """The keys of the first time, each once, in the order of their encodings."""
+        keys = self.keys.pop(heappop(self.times))
+        return keys if len(keys) == 1 else sorted(set(keys), key=ordered)
+
+
 class Detecting(Stepping):
     """``states`` has what each key has open.
 
     An event waits until the watermark has passed it. What is due is done in order of time: events of time *t* when the watermark
     is *t* + 1, before the partial matches whose time is over then, as these may still have taken them; of one time in the order of
     the keys' encodings.
+
+    If nobody hears of it when time is over, partial matches need not be looked at then: an event finds out itself that they are
+    over, and they are freed in steps of a sixteenth of ``within``, many keys at once.
     """
 
     codec = StateCodec(_pack, unpacked)
@@ -110,31 +145,34 @@ class Detecting(Stepping):
         super().__init__()
         self.automaton, self.on_error = automaton, on_error
         self.matcher = Matcher(automaton, skip, limit)
-        self.times: dict[int, list[Hashable]] = {}
-        """The keys that have an event waiting, by its time."""
-        self.waiting: list[int] = []
-        """A heap of these times."""
-        self.timers: list[tuple[int, Any]] = []
-        """A heap of when a key's partial matches are looked at, and the key as it stands in order."""
+        self.events, self.timers = Agenda(), Agenda()
+        """By what time keys have events waiting, and when their partial matches are looked at."""
+        self.step = 1
         self.asides["timed_out"] = Batch([], [], [], [], [])
         self.youngest: Any = None
         self.kinds: set[type] = set()
 
     def start(self) -> None:
         super().start()
-        self.matcher.reports = self.host.reads("timed_out")
+        if self.host.reads("timed_out"):
+            self.matcher.report()
+        self.step = max(1, self.matcher.within // PARTS) if self.matcher.silent else 1
         for key, state in self.states.items():
             for time, _, _ in state.waiting or ():
-                self.expect(time, key)
-            self.look_again(key, state)
+                self.events.add(time, key)
+            if state.awaited is not None:
+                self.timers.add(state.awaited, key)
+            if state.alive:
+                self.look_again(key, state)
 
     @property
     def next_time(self) -> int:
-        return min(self.waiting[0] + 1 if self.waiting else END, self.timers[0][0] if self.timers else END)
+        events, timers = self.events.times, self.timers.times
+        return min(events[0] + 1 if events else END, timers[0] if timers else END)
 
     @property
     def pending(self) -> int:
-        return sum(map(len, self.times.values())) + len(self.timers)
+        return len(self.events) + len(self.timers)
 
     # Records.
 
@@ -147,7 +185,7 @@ class Detecting(Stepping):
         ]
         keep = [
             f"{loop.bind(self.keep)}(value, key, time, holds)",
-            f"if {loop.bind(self.waiting)}[0] == time: due = {code.due}",
+            f"if {loop.bind(self.events.times)}[0] == time: due = {code.due}",
         ]
         return [
             f"if time < {code.now}:",
@@ -170,41 +208,33 @@ class Detecting(Stepping):
             state.waiting.append((time, holds, value))
         else:
             insort(state.waiting, (time, holds, value), key=_time)
-        self.expect(time, key)
+        self.events.add(time, key)
         self.dirty.add(key)
         self.youngest = value
-
-    def expect(self, time: int, key: Hashable) -> None:
-        """A key has an event of a time."""
-        keys = self.times.get(time)
-        if keys is None:
-            self.times[time] = [key]
-            heappush(self.waiting, time)
-        else:
-            keys.append(key)
 
     # Time.
 
     def reach(self, mark: int) -> None:
-        waiting, timers = self.waiting, self.timers
-        while True:
-            event = waiting[0] + 1 if waiting else END
-            timer = timers[0][0] if timers else END
-            if min(event, timer) > mark or event == timer == END:
-                break
+        events, timers = self.events.times, self.timers.times
+        while events or timers:
+            event = events[0] + 1 if events else END
+            timer = timers[0] if timers else END
             if event <= timer:
-                keys = self.times.pop(heappop(waiting))
-                for key in keys if len(keys) == 1 else sorted(set(keys), key=ordered):
+                if event > mark:
+                    break
+                for key in self.events.take():
                     self.take(key, event, mark)
+            elif timer > mark:
+                break
             else:
-                _, stands = heappop(timers)
-                self.expire(stands.key if stands.__class__ is Ordered else stands, timer, mark)
+                for key in self.timers.take():
+                    self.expire(key, timer, mark)
         if mark == END:
             self.finish_turns()
 
     def finish_turns(self) -> None:
         """No event comes any more: matches that wait for open ones which began before them need not wait."""
-        for key in sorted((key for key, state in self.states.items() if state.complete), key=ordered):
+        for key in sorted([key for key, state in self.states.items() if state.complete], key=ordered):
             state = self.states[key]
             found = self.matcher.settle(state, over=True)
             self.put(self.matches(key, found), [key] * len(found), max(end for _, end, _ in found), END, END)
@@ -213,9 +243,10 @@ class Detecting(Stepping):
     def take(self, key: Hashable, due: int, mark: int) -> None:
         """Take in a key's events that the watermark ``due`` passes."""
         state = self.states[key]
-        passed = bisect_right(state.waiting, due - 1, key=_time)
-        events = state.waiting[:passed]
-        state.waiting = state.waiting[passed:] or None
+        events, state.waiting = state.waiting, None
+        if len(events) > 1:
+            passed = bisect_right(events, due - 1, key=_time)
+            events, state.waiting = events[:passed], events[passed:] or None
         for time, holds, value in events:
             try:
                 found = self.matcher.take(state, value, time, holds)
@@ -224,7 +255,9 @@ class Detecting(Stepping):
                 found = self.failed(error, key, value, time, due, mark, again)
             if found:
                 self.put(self.matches(key, found), [key] * len(found), time, due, mark)
-        self.look_again(key, state)
+        self.dirty.add(key)
+        if state.awaited is None or state.complete is not None:
+            self.look_again(key, state)
 
     def failed(
         self, error: Exception, key: Hashable, value: Any, time: int, due: int, mark: int, again: Callable[[], list[Found]]
@@ -242,9 +275,14 @@ class Detecting(Stepping):
         state = self.states.get(key)
         if state is None or state.awaited != due:
             return  # of a state that has gone
-        state.awaited = None
-        found, run_out = self.matcher.expire(state, due)
         self.dirty.add(key)
+        state.awaited = None
+        if self.matcher.silent and state.complete is None:
+            if state.starts is not None and state.starts[-1] + self.matcher.within <= due:
+                state.clear()
+            self.look_again(key, state)
+            return
+        found, run_out = self.matcher.expire(state, due)
         if found:
             self.put(self.matches(key, found), [key] * len(found), due - 1, due, mark)
         if run_out:
@@ -259,11 +297,14 @@ class Detecting(Stepping):
             state.starts = None
             if state.waiting is None:
                 del self.states[key]
-        elif state.awaited is None:
-            due = self.matcher.due(state)
-            if due is not None:
+            return
+        due = self.matcher.due(state)
+        if due is not None:
+            step = self.step if state.complete is None else 1  # a match that waits comes out just when its turn is
+            due = -(-due // step) * step
+            if state.awaited is None or due < state.awaited:
                 state.awaited = due
-                heappush(self.timers, (due, ordered(key)))
+                self.timers.add(due, key)
 
     # Results.
 

@@ -244,6 +244,10 @@ def _add(loop: Loop, out: Batch, value: str, time: str, *, keyed: bool, timed: b
 def add(b: Batch, values: Sequence[Any], keys: Iterable[Hashable], time: int, order: float, mark: int) -> None:
     """Add records that have one time and place."""
     n = len(values)
+    if n == 1:
+        for column, one in ((b.values, values[0]), (b.keys, next(iter(keys))), (b.times, time), (b.order, order), (b.marks, mark)):
+            column.append(one)  # type: ignore[union-attr]  # the columns of a batch that is being made are lists
+        return
     for column, more in (
         (b.values, values), (b.keys, keys), (b.times, repeat(time, n)), (b.order, repeat(order, n)), (b.marks, repeat(mark, n)),
     ):  # fmt: skip

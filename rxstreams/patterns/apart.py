@@ -6,7 +6,7 @@ from typing import Any
 
 from rxstreams.patterns.automaton import Automaton, Condition, Wait
 from rxstreams.patterns.compiled import Advance
-from rxstreams.patterns.partial import Chain, Taken, each, events_of, join, linked
+from rxstreams.patterns.partial import Chain, Open, Taken, each, events_of, join, linked
 
 __all__ = ["advancing_each"]
 
@@ -15,10 +15,9 @@ def advancing_each(automaton: Automaton) -> Advance:
     """The step of an automaton that is ``exact``; each event that is taken has one event before it."""
     places = automaton.places
 
-    def advance(
-        waits: list[Chain], value: Any, time: int, holds: int, number: int, ended: int
-    ) -> tuple[list[Chain], Chain, int, bool]:
-        waits, reached, done = waits.copy(), dict[int, Chain](), None
+    def advance(state: Open, value: Any, time: int, holds: int) -> Chain:
+        number, ended = state.number + 1, state.ended
+        waits, reached, done, made = state.waits.copy(), dict[int, Chain](), None, 0  # conditions may raise: then all is as it was
         for i, wait in enumerate(automaton.waits):
             waits[i], met = meet(wait, waits[i], value, holds, number, ended)
             if met is not None and wait.place is None:
@@ -27,7 +26,6 @@ def advancing_each(automaton: Automaton) -> Advance:
                 reached[wait.place] = join(reached.get(wait.place), met)  # type: ignore[index]  # not None
         begun = [start.place for start in automaton.starts if holds & start.bit and not holds & start.kill
                  and (start.given is None or start.given(value, {})) and not any_of(start.guards, holds, value, {})]  # fmt: skip
-        made = 0
         for place in sorted({*reached, *begun}):
             ones = [Taken(place, value, time, number, one, one.first, one.last) for one in each(reached.get(place))]
             if place in begun:
@@ -38,7 +36,11 @@ def advancing_each(automaton: Automaton) -> Advance:
                     done = join(done, one)
                 for i in places[place].waits:
                     waits[i] = linked(one, waits[i])
-        return waits, done, made, bool(begun)
+        state.number, state.waits = number, waits
+        state.size += made
+        if begun and automaton.within is not None:
+            state.starts = [*(state.starts or ()), number, time]
+        return done if done is not None and done.last > ended else None
 
     def meet(wait: Wait, chain: Chain, value: Any, holds: int, number: int, ended: int) -> tuple[Chain, Chain]:
         """What of a chain waits on, and what has met what it waited for."""

@@ -6,44 +6,50 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from rxstreams.patterns.automaton import Automaton, Wait
-from rxstreams.patterns.partial import Chain, Link, Taken, join, linked
+from rxstreams.patterns.partial import Chain, Link, Open, Taken, join, linked
 from rxstreams.stream.loops import define, indented
 
 __all__ = ["Advance", "advancing"]
 
-Advance = Callable[[list[Chain], Any, int, int, int, int], tuple[list[Chain], Chain, int, bool]]
-"""Of what waits, an event, its time, what holds for it, its number, and the last event with which no match may begin: what waits
-then, the events with which matches are complete, how many events were taken, and whether a match may have begun.
-"""
+Advance = Callable[[Open, Any, int, int], Chain]
+"""Takes in an event, its time and what holds for it, with what a key has open; the events with which matches are complete."""
 
 
 def advancing(automaton: Automaton) -> Advance:
     """The step of an automaton that is not ``exact``: all partial matches at one place fare alike."""
-    n = len(automaton.waits)
-    lines = ["done = None", "made = 0", f"[{', '.join(f'w{i}' for i in range(n))}] = waits" if n else ""]
+    waits = [f"w{i}" for i in range(len(automaton.waits))]
+    lines = [f"[{', '.join(waits)}] = state.waits"] if waits else []
     lines += [f"r{place} = None" for place in range(len(automaton.places))]
     for i, wait in enumerate(automaton.waits):
         lines += [f"if w{i} is not None:", *(f"    {line}" for line in _meeting(f"w{i}", wait))]
     starts = {start.place: start for start in automaton.starts}
-    lines.append("begun = False")
-    for number, place in enumerate(automaton.places):
-        start, before = starts.get(number), f"r{number}"
+    for place in range(len(automaton.places)):
+        start, before = starts.get(place), f"r{place}"
         lines.append(f"if {before} is not None and {before}.last <= ended: {before} = None")
-        made = [f"    {line}" for line in _taken(automaton, number)]
+        made = [f"    {line}" for line in _taken(automaton, place)]
         if start is not None:
             begins = f"holds & {start.bit}" + (f" and not holds & {start.kill}" if start.kill else "")
             first = f"number if {before} is None else {before}.first"
-            lines += [f"if {begins}:", "    begun = True", f"    one = taken({number}, value, time, number, {before}, {first}, number)", *made]
-            lines += [f"elif {before} is not None:"]
+            lines += [f"if {begins}:", "    begun = True"]
+            lines += [f"    one = taken({place}, value, time, number, {before}, {first}, number)", *made, f"elif {before} is not None:"]
         else:
-            lines += [f"if {before} is not None:"]
-        lines += [f"    one = taken({number}, value, time, number, {before}, {before}.first, {before}.last)", *made]
+            lines.append(f"if {before} is not None:")
+        lines += [f"    one = taken({place}, value, time, number, {before}, {before}.first, {before}.last)", *made]
     code = f"""
-def advance(waits, value, time, holds, number, ended):
-{indented([line for line in lines if line], 1)}
-    return [{", ".join(f"w{i}" for i in range(n))}], done, made, begun
+def advance(state, value, time, holds):
+    number, ended, done, begun, made = state.number + 1, state.ended, None, False, 0
+{indented(lines, 1)}
+    state.number, state.waits = number, [{", ".join(waits)}]
+    state.size += made
+    if begun and {automaton.within is not None}:
+        if state.starts is None:
+            state.starts = [number, time]
+        else:
+            state.starts += (number, time)
+    return None if done is None or done.last <= ended else done
 """
-    return define("advance", code, {"taken": Taken, "linked": linked, "join": join, "older": older})  # type: ignore[no-any-return]
+    names = {"taken": Taken, "linked": linked, "join": join, "older": older}
+    return define("advance", code, names)  # type: ignore[no-any-return]  # it is what the code defines
 
 
 def _meeting(chain: str, wait: Wait) -> Iterator[str]:

@@ -11,56 +11,16 @@ from rxstreams.errors import RxStreamsError
 from rxstreams.patterns.apart import advancing_each
 from rxstreams.patterns.automaton import Automaton
 from rxstreams.patterns.compiled import advancing
-from rxstreams.patterns.partial import Chain, Taken, each, events_of, first_after, join, only_way, starts_of, sweep, ways
+from rxstreams.patterns.partial import BOUND, Chain, Found, Open, Taken, each, events_of, first_after, join, only_way, starts_of, sweep, ways
 from rxstreams.patterns.skips import Skips
 
-__all__ = ["Found", "Matcher", "Open", "TooManyPartialMatches"]
+__all__ = ["Matcher", "TooManyPartialMatches"]
 
-Found = tuple[int, int, dict[str, list[Any]]]
-"""A match: the times (ms) of its first event and its end, and its events by stage."""
-Complete = tuple[int, int, Found]
-"""A match in its turn: the number of its first event, that of the last event with which it lets no match begin, and itself."""
 _first = itemgetter(0)
 
 
 class TooManyPartialMatches(RxStreamsError):
     """Raised when an event would make a key have more partial matches than ``limit``, or complete more than that at once."""
-
-
-class Open:
-    """What a key has open.
-
-    Attributes:
-        waits: By what is waited for, the partial matches that wait, by the event that they took last.
-        number: That of the last event.
-        ended: That of the last event with which no match may begin any more.
-        skipped: The same, if a match has ended it, and not time.
-        starts: Where there is ``within``, the numbers and times of the events with which one may have begun, in turns.
-        complete: Matches that wait until none that began before them is open.
-        size: How many events are taken, at most.
-        swept: How many were when that was looked at last.
-        waiting: The events that time has not passed, in order: their times, what holds for them, and themselves.
-        awaited: The time (ms) at which the key is looked at again.
-    """
-
-    __slots__ = ("awaited", "complete", "ended", "number", "size", "skipped", "starts", "swept", "waiting", "waits")
-
-    def __init__(self, waits: int) -> None:
-        self.waits: list[Chain] = [None] * waits
-        self.number = self.ended = self.skipped = 0
-        self.starts: list[int] | None = None
-        self.complete: list[Complete] | None = None
-        self.size = self.swept = 0
-        self.waiting: list[tuple[int, int, Any]] | None = None
-        self.awaited: int | None = None
-
-    @property
-    def alive(self) -> bool:
-        """Whether anything is open."""
-        for chain in self.waits:
-            if chain is not None:
-                return True
-        return self.complete is not None
 
 
 class Matcher:
@@ -74,6 +34,7 @@ class Matcher:
 
     Attributes:
         reports: Whether somebody wants to know of partial matches for which time ran out.
+        silent: Whether nothing comes out when time is over, but perhaps a match that waits for its turn.
     """
 
     def __init__(self, automaton: Automaton, skip: Skips, limit: int) -> None:
@@ -82,14 +43,18 @@ class Matcher:
         self.skips = skip.kind != "no_skip"
         self.advance = (advancing_each if automaton.exact else advancing)(automaton)
         self.absences = [i for i, wait in enumerate(automaton.waits) if wait.place is None and wait.how == "followed_by"]
-        self.reports = False
+        self.reports, self.silent = False, not self.absences
+
+    def report(self) -> None:
+        """Somebody wants to know of partial matches for which time runs out."""
+        self.reports, self.silent = True, False
 
     # An event.
 
     def take(self, state: Open, value: Any, time: int, holds: int) -> Sequence[Found]:
         """The matches that an event completes, or makes wait no longer.
 
-        If it raises, which conditions may, nothing has changed: what is new stands beside what is there until all is known.
+        If it raises, which conditions may, nothing has changed.
 
         Args:
             state: The key's.
@@ -97,31 +62,45 @@ class Matcher:
             time: When it was (ms).
             holds: The bits of the conditions that hold for it.
         """
-        number = state.number + 1
-        waits, done, made, begun = self.advance(state.waits, value, time, holds, number, state.ended)
-        size = state.size + made
-        if size > self.limit:
-            size = sweep(waits, state.ended)
-            if size > self.limit:
-                raise TooManyPartialMatches(self.too_many("partial matches", holds))
-        if done is not None and done.last <= state.ended:
-            done = None
-        several = [] if done is None or self.skip.one_each else self.all_ways(done, state.ended, holds)
-        state.number, state.size, state.waits = number, size, waits
-        if begun and self.within:
-            if state.starts is None:
-                state.starts = [number, time]
-            else:
-                state.starts += (number, time)
-        found: Sequence[Found] = ()
-        if self.skips:
-            if done is not None or state.complete is not None:
-                found = self.in_turn(state, done if self.skip.one_each else None, several)
-        elif several:
-            found = [self.found(way) for way in several]
-        if size > 2 * state.swept + 64 and state.ended:
-            state.size = state.swept = sweep(state.waits, state.ended)
-        return found
+        starts = state.starts
+        if starts is not None and starts[1] + self.within <= time:
+            self.pass_over(state, time)
+        if state.size >= state.bound:
+            self.make_room(state, holds)
+        before = state.waits, state.number, state.size
+        done = self.advance(state, value, time, holds)
+        if done is None and state.complete is None:
+            return ()
+        if self.skip.one_each:
+            only = only_way(done, state.ended) if state.complete is None else None
+            if only is not None and not self.is_open_before(state, only[0].number):
+                return self.come_out(state, only)  # the common case of what follows
+            return self.in_turn(state, done, ())
+        try:
+            several = self.all_ways(done, state.ended, holds)
+        except TooManyPartialMatches:
+            state.waits, state.number, state.size = before
+            if state.starts and state.starts[-2] > state.number:
+                del state.starts[-2:]
+            raise
+        return self.in_turn(state, None, several) if self.skips else [self.found(way) for way in several]
+
+    def make_room(self, state: Open, holds: int) -> None:
+        """Let go of what is over; fail if nothing is."""
+        if state.ended:
+            state.size = sweep(state.waits, state.ended)
+        if state.size >= self.limit:
+            raise TooManyPartialMatches(self.too_many("partial matches", holds))
+        state.bound = min(self.limit, 2 * state.size + BOUND)
+
+    def come_out(self, state: Open, way: list[Taken]) -> Sequence[Found]:
+        """A match comes out, and nothing waits for it."""
+        if self.skip.kind == "past_last" and way[-1].number == state.number:
+            state.clear()
+        else:
+            state.skipped = way[-1 if self.skip.kind == "past_last" else 0].number
+            self.end(state, state.skipped)
+        return (self.found(way),)
 
     # What is complete.
 
@@ -141,7 +120,7 @@ class Matcher:
         several.sort(key=lambda way: way[0].number)
         return several
 
-    def in_turn(self, state: Open, done: Chain, several: list[list[Taken]], end: int | None = None) -> list[Found]:
+    def in_turn(self, state: Open, done: Chain, several: Sequence[list[Taken]], end: int | None = None) -> list[Found]:
         """What no open match that began earlier can keep from coming out any more.
 
         Args:
@@ -217,8 +196,19 @@ class Matcher:
     # Time.
 
     def due(self, state: Open) -> int | None:
-        """The time (ms) by which something is over."""
-        return None if state.starts is None else state.starts[1] + self.within
+        """The time (ms) by which something is over; if nobody hears of that, by which everything is."""
+        if state.starts is None:
+            return None
+        return state.starts[-1 if self.silent and state.complete is None else 1] + self.within
+
+    def pass_over(self, state: Open, time: int) -> None:
+        """Let no match have what began too long before ``time``; if somebody heard of that, it would have been done by now."""
+        starts = state.starts or []
+        over = bisect_right(starts[1::2], time - self.within)
+        state.ended = max(state.ended, starts[2 * over - 2])
+        del starts[: 2 * over]
+        if not starts:
+            state.clear()
 
     def expire(self, state: Open, time: int) -> tuple[list[Found], list[Found]]:
         """What is complete because the time of some is over at ``time``, and the partial matches for which it ran out."""
@@ -246,7 +236,7 @@ class Matcher:
         return found, run_out
 
     def unfinished(self, state: Open, complete: Chain, number: int) -> Iterator[list[Taken]]:
-        """The partial matches that began with event ``number`` and were not complete once."""
+        """The partial matches that began with event ``number``, but those that are complete and could only go on."""
         apart = {id(one) for one in each(complete)}
         heads: Chain = None
         for chain in state.waits:

@@ -17,7 +17,7 @@ import msgspec
 
 from rxstreams.patterns.automaton import Place
 
-__all__ = ["Chain", "Link", "Taken", "each", "events_of", "first_after", "join", "linked", "only_way", "starts_of", "sweep", "ways"]
+__all__ = ["BOUND", "Chain", "Complete", "Found", "Link", "Taken", "each", "events_of", "first_after", "join", "linked", "Open", "only_way", "starts_of", "sweep", "ways"]
 
 
 class Taken(msgspec.Struct):
@@ -60,6 +60,57 @@ class Link(msgspec.Struct):
 
 Chain = Link | Taken | None
 """Events that are alike for what follows, the latest first."""
+
+
+Found = tuple[int, int, dict[str, list[Any]]]
+"""A match: the times (ms) of its first event and its end, and its events by stage."""
+Complete = tuple[int, int, Found]
+"""A match in its turn: the number of its first event, that of the last event with which it lets no match begin, and itself."""
+BOUND = 64
+"""So few events are let be, though they are over."""
+
+
+class Open:
+    """What a key has open.
+
+    Attributes:
+        waits: By what is waited for, the partial matches that wait, by the event that they took last.
+        number: That of the last event.
+        ended: That of the last event with which no match may begin any more.
+        skipped: The same, if a match has ended it, and not time.
+        starts: Where there is ``within``, the numbers and times of the events with which one may have begun, in turns.
+        complete: Matches that wait until none that began before them is open.
+        size: How many events are taken, at most.
+        bound: How many there may be before what is over is let go of.
+        waiting: The events that time has not passed, in order: their times, what holds for them, and themselves.
+        awaited: The time (ms) at which the key is looked at again.
+    """
+
+    __slots__ = ("awaited", "bound", "complete", "ended", "number", "size", "skipped", "starts", "waiting", "waits")
+
+    def __init__(self, waits: int) -> None:
+        self.waits: list[Chain] = [None] * waits
+        self.number = self.ended = self.skipped = self.size = 0
+        self.bound = BOUND
+        self.starts: list[int] | None = None
+        self.complete: list[Complete] | None = None
+        self.waiting: list[tuple[int, int, Any]] | None = None
+        self.awaited: int | None = None
+
+    def clear(self) -> None:
+        """Nothing is open any more."""
+        self.waits = [None] * len(self.waits)
+        self.number = self.ended = self.skipped = self.size = 0
+        self.bound = BOUND
+        self.starts = self.complete = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether anything is open."""
+        for chain in self.waits:
+            if chain is not None:
+                return True
+        return self.complete is not None
 
 
 def linked(one: Taken, rest: Chain) -> Link | Taken:

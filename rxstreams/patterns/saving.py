@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rxstreams.patterns.matcher import Open
-from rxstreams.patterns.partial import Chain, Link, Taken
+from rxstreams.patterns.partial import Chain, Link, Open, Taken
 
 __all__ = ["packed", "unpacked"]
 
@@ -35,7 +34,7 @@ def packed(state: Open) -> list[Any]:
         return numbers[id(chain)]
 
     waits = [number(chain) for chain in state.waits]
-    counts = [state.number, state.ended, state.skipped, state.size, state.swept]
+    counts = [state.number, state.ended, state.skipped, state.size, state.bound, state.awaited]
     waiting = None if state.waiting is None else [list(one) for one in state.waiting]
     complete = None if state.complete is None else [[*one[:2], list(one[2])] for one in state.complete]
     return [rows, waits, counts, state.starts, complete, waiting]
@@ -54,7 +53,7 @@ def unpacked(saved: list[Any]) -> Open:
             parts.append(Taken(place, value, time, number, None if before < 0 else parts[before], first, last))
     state = Open(len(waits))
     state.waits = [None if at < 0 else parts[at] for at in waits]
-    state.number, state.ended, state.skipped, state.size, state.swept = counts
+    state.number, state.ended, state.skipped, state.size, state.bound, state.awaited = counts
     state.starts = starts
     state.complete = None if complete is None else [(first, ends, tuple(match)) for first, ends, match in complete]
     state.waiting = None if waiting is None else [tuple(one) for one in waiting]

@@ -213,9 +213,13 @@ def left(found: Sequence[Way], skip: Skips) -> list[Way]:
 
 
 def unfinished(pattern: Pattern, events: Sequence[One]) -> set[tuple[int, Taken]]:
-    """The partial matches for which time runs out, each with when."""
+    """The partial matches for which time runs out, each with when; those that are complete, but for what may follow, are none.
+
+    One that came out because the next event was not what it must not be, and that could go on, is one.
+    """
     within, found = pattern.millis or ALWAYS, set[tuple[int, Taken]]()
-    finished = {way.taken for way in ways(pattern, events)}
+    until_next = bool(pattern.nots) and all(one.how == "not_next" for one in pattern.nots)
+    finished = set[Taken]() if until_next else {way.taken for way in ways(pattern, events)}
     whole = _without_end(pattern)
     for word in words(whole, len(events) + 6):
         for many in range(1, len(word.needs) + 1):
