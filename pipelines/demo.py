@@ -4,15 +4,16 @@ In: orders and payments that it posts by itself, as a person at a till would. Ou
 shop serves, once a second where there is no terminal:
 
     http://127.0.0.1:8000/analytics   try: curl -s http://127.0.0.1:8000/api/orders -d '{"amount": 100}'
-    shop: process 4711, analytics: process 4712, records: sqlite:///shop.db
+    shop: process 4711, analytics: process 4712, fraud: process 4713, records: sqlite:///shop.db
     no orders yet
       1 s   posted    11   served    11 orders   revenue      5,487.00   average   498.82   paid  90.0 %   refused 2
       2 s   posted    22   served    22 orders   revenue     10,120.50   average   460.02   paid  95.0 %   refused 3
     Enriched: {id: order-0fc3e1…, amount: 96.3, paymentId: pay-52bd07…}
     3 orders were sent twice, and refused as a duplicate
+    user-13 is blocked after 3 failed payments in 5 min; 2 more were refused
     22 orders acknowledged, all of them in the 22 served; revenue 10,120.50. Run it again: it goes on from here.
 
-A server that dies is started again. A post whose answer was lost is sent again with its Idempotency-Key, so that it counts once;
+The payments of one user always fail, until the shop refuses them. A server that dies is started again. A post whose answer was lost is sent again with its Idempotency-Key, so that it counts once;
 some are sent twice without one, as by a client that knows nothing of it, and then their id tells.
 """
 
@@ -56,6 +57,8 @@ PACE = (5.0, 20.0)
 PAID, SUCCEEDS = 0.9, 0.9
 TWICE = 10
 """Of so many orders one is sent twice."""
+THIEF = "user-13"
+"""The user whose payments fail."""
 
 
 class Gone(Exception):
@@ -70,6 +73,7 @@ class Figures:
     posted: int = 0
     twice: int = 0
     refused_before: int = 0
+    blocked: int = 0
     served: dict[str, Any] = field(default_factory=dict)
     enriched: list[dict[str, Any]] = field(default_factory=list)
     latest: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=5))
@@ -116,6 +120,8 @@ class Figures:
         lines = [pair.format_map(one) for one in self.enriched[:1]]
         if self.refused:
             lines.append(f"{self.refused} order{'s were' if self.refused > 1 else ' was'} sent twice, and refused as a duplicate")
+        if self.blocked:
+            lines.append(f"{THIEF} is blocked after 3 failed payments in 5 min; {self.blocked} more were refused")
         counted = f"{self.posted} orders acknowledged, all of them in the {self.orders} served"
         return "\n".join([*lines, f"{counted}; revenue {revenue:,.2f}. Run it again: it goes on from here."])
 
@@ -199,14 +205,16 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
-async def post(client: httpx2.AsyncClient, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Post a body until it is acknowledged; however often that takes, it counts once."""
+async def post(client: httpx2.AsyncClient, path: str, body: dict[str, Any]) -> dict[str, Any] | None:
+    """Post a body until it is acknowledged; however often that takes, it counts once. None if it is forbidden."""
     headers = {"Idempotency-Key": uuid4().hex}
     while True:
         with contextlib.suppress(httpx2.TransportError):
             answer = await client.post(path, json=body, headers=headers)
             if answer.status_code == 202:
                 return dict(answer.json())
+            if answer.status_code == 403:
+                return None
             if answer.status_code < 500:
                 raise Gone(f"{path} refused {body}: {answer.status_code} {answer.text}")
         await asyncio.sleep(0.2)
@@ -215,16 +223,19 @@ async def post(client: httpx2.AsyncClient, path: str, body: dict[str, Any]) -> d
 async def sell(client: httpx2.AsyncClient, figures: Figures, ending: asyncio.Event) -> None:
     """Post orders, and payments for most of them, until ``ending``."""
     while not ending.is_set():
-        user = f"user-{random.randint(1, 40)}"
+        user = THIEF if random.random() < 0.1 else f"user-{random.randint(1, 40)}"
         order = await post(client, "/api/orders", {"userId": user, "amount": round(random.lognormvariate(4.5, 1.2) + 5, 2)})
+        assert order is not None, "orders are refused to nobody"
         figures.posted += 1
         figures.latest.append(order)
         if figures.posted % TWICE == 1:
             await post(client, "/api/orders", order)  # with another Idempotency-Key: only the id tells
             figures.twice += 1
         if random.random() < PAID:
-            status = "success" if random.random() < SUCCEEDS else "failed"
-            await post(client, "/api/payments", {"orderId": order["id"], "userId": user, "status": status})
+            status = "success" if user != THIEF and random.random() < SUCCEEDS else "failed"
+            payment = {"orderId": order["id"], "userId": user, "status": status}
+            if await post(client, "/api/payments", payment) is None and user == THIEF:
+                figures.blocked += 1
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(ending.wait(), 1 / random.uniform(*PACE))
 
@@ -310,12 +321,13 @@ async def demo(seconds: float | None, port: int, broker: str) -> None:
         ends_by_signal(),
         Console(highlight=False, soft_wrap=True),
     )
-    servers = [Server("shop", "--port", str(port)), Server("analytics")]
+    servers = [Server("shop", "--port", str(port)), Server("analytics"), Server("fraud")]
     async with httpx2.AsyncClient(base_url=url, timeout=5.0) as client, serving(servers, figures) as group:
         await caught_up(client, figures)
         figures.before, figures.refused_before, figures.began = figures.orders, figures.refused, time.monotonic()
         console.print(f"{url}/analytics   try: curl -s {url}/api/orders -d '{{\"amount\": 100}}'")
-        console.print(f"shop: process {servers[0].pid}, analytics: process {servers[1].pid}, records: {broker}")
+        processes = ", ".join(f"{server.module}: process {server.pid}" for server in servers)
+        console.print(f"{processes}, records: {broker}")
         console.print(f"going on from {figures.before} orders" if figures.before else "no orders yet")
         working = group.create_task(sell(client, figures, ending)), group.create_task(watch(client, figures, console, ending))
         with contextlib.suppress(TimeoutError):

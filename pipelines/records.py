@@ -23,7 +23,9 @@ __all__ = [
     "NewPayment",
     "Order",
     "Payment",
+    "Standing",
     "Time",
+    "Unblock",
     "complete",
 ]
 
@@ -100,6 +102,19 @@ class Enriched(msgspec.Struct, rename="camel", kw_only=True):
     id: Id
     amount: Amount
     payment_id: Id
+
+
+class Unblock(msgspec.Struct, rename="camel", kw_only=True):
+    """A record of the topic ``unblocks``: an operator lets a user pay again."""
+
+    user_id: Id
+
+
+class Standing(msgspec.Struct, rename="camel", kw_only=True):
+    """A row of the view ``blocked``: whether a user's payments are refused."""
+
+    user_id: Id
+    blocked: bool
 
 
 class Minute(rxs.Windowed, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -15,7 +15,7 @@ import structlog
 from cyclopts.types import ExistingFile
 
 import rxstreams as rxs
-from pipelines.records import NewOrder, NewPayment, Order, Payment, Time, complete
+from pipelines.records import Id, NewOrder, NewPayment, Order, Payment, Time, complete
 from rxstreams import operators as ops
 
 __all__ = ["Input", "Sample", "orders_from", "show", "topics_from"]
@@ -35,6 +35,15 @@ class Line(NewOrder, kw_only=True):
     """An order of an example or a file, which may also say when it was handled."""
 
     handled_at: Time | msgspec.UnsetType = msgspec.UNSET
+
+
+class PaymentLine(NewPayment, kw_only=True):
+    """A payment of an example or a file where there are no orders."""
+
+    order_id: Id = "unknown"
+
+
+WANTED = {"orders": 'an order such as {"amount": 100}', "payments": 'a payment such as {"orderId": "order-1"}'}
 
 
 @contextmanager
@@ -66,7 +75,7 @@ def topics_from(
 
     Args:
         example: The example's records: orders' amounts, or the fields that are given of each order and payment.
-        kinds: The topics, and what their records are read as; with ``payments`` among them, records with an ``orderId`` are such.
+        kinds: The topics, and what their records are read as; of orders and payments, those with an ``orderId`` are payments.
         sample: Whether to run over the example.
         file: The file to run over.
         broker: Where the shop's topics are.
@@ -83,8 +92,7 @@ def topics_from(
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     lines = [post(order) for order in example] if file is None else file.read_bytes().splitlines()
-    paid = "payments" in kinds
-    found = [read(line, f"{file}:{number}", paid=paid) for number, line in enumerate(lines, 1) if line.strip()]
+    found = [read(line, f"{file}:{number}", kinds) for number, line in enumerate(lines, 1) if line.strip()]
     for topic in kinds:
         posts = [one for one in found if isinstance(one, Payment if topic == "payments" else Order)]
         rxs.run(rxs.from_iterable(posts).pipe(ops.to_topic(topic)), app=f"sample-{topic}", broker=IN_MEMORY)
@@ -98,14 +106,15 @@ def post(order: float | Mapping[str, Any]) -> bytes:
     return msgspec.json.encode(order if isinstance(order, Mapping) else {"amount": order})
 
 
-def read(line: bytes, where: str, *, paid: bool = False) -> Order | Payment | None:
-    """The order on a line, or where there are such the payment; None if there is none, which is reported."""
+def read(line: bytes, where: str, topics: Collection[str] = ("orders",)) -> Order | Payment | None:
+    """The order or payment on a line, whichever there are; None if there is none, which is reported."""
     try:
         fields = msgspec.json.decode(line)
-        kind: type[NewOrder | NewPayment] = NewPayment if paid and isinstance(fields, dict) and "orderId" in fields else Line
+        of_order = "orders" in topics and not ("payments" in topics and isinstance(fields, dict) and "orderId" in fields)
+        kind: type[NewOrder | NewPayment] = Line if of_order else NewPayment if "orders" in topics else PaymentLine
         return complete(msgspec.json.decode(line, type=kind))
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        wanted = 'an order such as {"amount": 100}' + (' or a payment such as {"orderId": "order-1"}' if paid else "")
+        wanted = " or ".join(WANTED[topic] for topic in topics)
         print(f"{where}: expected {wanted}; got {line[:80]!r}: {error}", file=sys.stderr)
         return None
 

@@ -14,6 +14,14 @@ beside it:
     {"totalOrders":1,"totalRevenue":100,"avgOrderValue":100.0,"successRate":100.0,"ordersPerMinute":[1],"duplicateOrders":0,"asOf":2}
     $ curl -s localhost:8000/enriched
     [{"id":"order-1","amount":100,"paymentId":"pay-1"}]
+
+With ``python -m pipelines.fraud`` beside it, payments of a user whom that has blocked are answered with 403, until an operator
+lets the user pay again:
+
+    $ curl -s localhost:8000/blocked
+    ["user-1"]
+    $ curl -s localhost:8000/api/unblocks -d '{"userId": "user-1"}'
+    {"userId":"user-1"}
 """
 
 from __future__ import annotations
@@ -32,20 +40,40 @@ from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
 
 import rxstreams as rxs
-from pipelines.records import SERVED_MINUTES, SHOP, Analytics, BrokerUrl, Enriched, Minute, NewOrder, NewPayment, complete
+from pipelines.records import (
+    SERVED_MINUTES,
+    SHOP,
+    Analytics,
+    BrokerUrl,
+    Enriched,
+    Minute,
+    NewOrder,
+    NewPayment,
+    Payment,
+    Standing,
+    Unblock,
+    complete,
+)
 from rxstreams.web import Intake
 
 if TYPE_CHECKING:
     from rxstreams.brokers import Broker
 
-APP = "analytics"
+APP, FRAUD = "analytics", "fraud"
 TOPICS = ("orders", "payments")
 
 
 def create_app(broker: Broker) -> FastAPI:
     """The shop's routes on a broker, which the application starts and stops."""
     orders = Intake("orders", NewOrder, key=lambda order: order.id, complete=complete)
-    payments = Intake("payments", NewPayment, key=lambda payment: payment.order_id, complete=complete)
+    blocked = rxs.view(FRAUD, "blocked", Standing, broker=broker)
+
+    async def refused(payment: Payment) -> str | None:
+        standing = await blocked.get(payment.user_id)
+        return f"{payment.user_id} is blocked: three payments failed within 5 min" if standing and standing.blocked else None
+
+    payments = Intake("payments", NewPayment, key=lambda payment: payment.order_id, complete=complete, refuse=refused)
+    unblocks = Intake("unblocks", Unblock, key=lambda unblock: unblock.user_id, complete=lambda unblock, _: unblock)
     totals = rxs.view(APP, "analytics", Analytics, broker=broker)
     minutes = rxs.view(APP, "orders-per-minute", Minute, broker=broker)
     enriched = rxs.view(APP, "enriched", list[Enriched], broker=broker)
@@ -56,6 +84,7 @@ def create_app(broker: Broker) -> FastAPI:
         try:
             await orders.start(broker)
             await payments.start(broker)
+            await unblocks.start(broker)
             yield
         finally:
             await broker.stop()
@@ -74,6 +103,11 @@ def create_app(broker: Broker) -> FastAPI:
         """The last orders whose payment has come, too, each with it; the newest first."""
         return _json(await enriched.get(None) or [])
 
+    @app.get("/blocked", response_model=None)
+    async def who_is_blocked() -> Response:
+        """The users whose payments are refused."""
+        return _json([user for user, standing in await blocked.items() if standing.blocked])
+
     @app.get("/healthz", response_model=None)
     async def healthz() -> Response:
         """Whether the shop works, and how many records the analytics pipeline has not taken in yet."""
@@ -82,6 +116,7 @@ def create_app(broker: Broker) -> FastAPI:
     app.router.route_class = Direct
     app.post("/api/orders", status_code=202, name="orders", openapi_extra=_body({"amount": 100}))(orders.post)
     app.post("/api/payments", status_code=202, name="payments", openapi_extra=_body({"orderId": "order-1"}))(payments.post)
+    app.post("/api/unblocks", status_code=202, name="unblocks", openapi_extra=_body({"userId": "user-1"}))(unblocks.post)
     return app
 
 

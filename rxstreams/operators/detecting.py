@@ -135,6 +135,8 @@ class Detecting(Stepping):
     is *t* + 1, before the partial matches whose time is over then, as these may still have taken them; of one time in the order of
     the keys' encodings.
 
+    In a source's loop it is done after each push, in the same order: nobody needs to know then between which records it was.
+
     If nobody hears of it when time is over, partial matches need not be looked at then: an event finds out itself that they are
     over, and they are freed in steps of a sixteenth of ``within``, many keys at once.
     """
@@ -167,6 +169,8 @@ class Detecting(Stepping):
 
     @property
     def next_time(self) -> int:
+        if self.fused:
+            return END
         events, timers = self.events.times, self.timers.times
         return min(events[0] + 1 if events else END, timers[0] if timers else END)
 
@@ -177,25 +181,26 @@ class Detecting(Stepping):
     # Records.
 
     def lines(self, loop: Loop, code: Code, port: int) -> Sequence[str]:
-        automaton = self.automaton
-        conditions = [
-            f"if {loop.bind(condition)}(value): holds |= {1 << i}"
+        automaton, (find_out, mark) = self.automaton, code.passed
+        conditions = {
+            1 << i: f"{loop.bind(condition)}(value)"
             for i, condition in enumerate(automaton.conditions)
             if not 1 << i & automaton.always
-        ]
-        keep = [
-            f"{loop.bind(self.keep)}(value, key, time, holds)",
-            f"if {loop.bind(self.events.times)}[0] == time: due = {code.due}",
-        ]
-        return [
-            f"if time < {code.now}:",
-            *(f"    {line}" for line in code.passed),
-            f"    if time < mark: {code.behind}; continue",
-            f"holds = {automaton.always}",
-            *conditions,
+        }
+        keep = [f"{loop.bind(self.keep)}(value, key, time, holds)"]
+        if code.now == "mark":
+            keep.append(f"if {loop.bind(self.events.times)}[0] == time: due = {code.due}")
+        lines = [f"holds = {automaton.always}", *(f"if {condition}: holds |= {bit}" for bit, condition in conditions.items())]
+        if automaton.sensitive or automaton.always:
+            lines += keep
+        else:
             # Where nothing must be next to something, an event for which no condition holds makes no difference to anybody.
-            *(keep if automaton.sensitive else ["if holds:", *(f"    {line}" for line in keep)]),
-        ]
+            lines += ["if holds:", *(f"    {line}" for line in keep)]
+        if len(conditions) == 1 and not (automaton.sensitive or automaton.always):
+            [(bit, condition)] = conditions.items()
+            lines = [f"if {condition}:", f"    holds = {bit}", *(f"    {line}" for line in keep)]
+        late = [f"if time < {code.now}:", *(f"    {line}" for line in find_out), f"    if time < {mark}: {code.behind}; continue"]
+        return [*late, *lines]
 
     def keep(self, value: Any, key: Hashable, time: int, holds: int) -> None:
         """An event waits for the watermark to pass it."""
@@ -208,7 +213,11 @@ class Detecting(Stepping):
             state.waiting.append((time, holds, value))
         else:
             insort(state.waiting, (time, holds, value), key=_time)
-        self.events.add(time, key)
+        if time in self.events.keys:
+            self.events.keys[time].append(key)
+        else:
+            self.events.keys[time] = [key]
+            heappush(self.events.times, time)
         self.dirty.add(key)
         self.youngest = value
 
@@ -247,15 +256,16 @@ class Detecting(Stepping):
         if len(events) > 1:
             passed = bisect_right(events, due - 1, key=_time)
             events, state.waiting = events[:passed], events[passed:] or None
+        take = self.matcher.take
+        self.dirty.add(key)
         for time, holds, value in events:
             try:
-                found = self.matcher.take(state, value, time, holds)
+                found = take(state, value, time, holds)
             except Exception as error:
-                again = partial(self.matcher.take, state, value, time, holds)
+                again = partial(take, state, value, time, holds)
                 found = self.failed(error, key, value, time, due, mark, again)
             if found:
                 self.put(self.matches(key, found), [key] * len(found), time, due, mark)
-        self.dirty.add(key)
         if state.awaited is None or state.complete is not None:
             self.look_again(key, state)
 
@@ -310,7 +320,7 @@ class Detecting(Stepping):
 
     def matches(self, key: Hashable, found: Sequence[Found]) -> list[Match]:
         """The results."""
-        user = original(key)
+        user = key if key.__class__ is str else original(key)
         return [Match(user, start, end, events) for start, end, events in found]
 
     def open_of(self, key: Hashable) -> Iterator[Match]:

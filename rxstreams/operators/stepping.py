@@ -23,7 +23,7 @@ class Code(NamedTuple):
     Attributes:
         now: The variable from which ``marked`` functions know the watermark; their last argument.
         marked: Makes a name for a function whose last argument is the watermark.
-        passed: The statements that set ``mark`` to the watermark.
+        passed: The statements that find out the watermark, and the expression for it then.
         due: The expression that finds out anew when something is due.
         behind: The statement for a record that comes too late.
         add: Makes the statements that add to the columns of a batch, of the expressions for a value and its time.
@@ -32,7 +32,7 @@ class Code(NamedTuple):
 
     now: str
     marked: Callable[[Callable[..., Any]], str]
-    passed: Sequence[str]
+    passed: tuple[Sequence[str], str]
     due: str
     behind: str
     add: Callable[[Batch, str, str], list[str]]
@@ -120,7 +120,7 @@ class Stepping(Outbox):
             due = f"{loop.bind(lambda: self.next_time)}()"
             behind = f"{loop.bind(self.put_behind)}(value, key, time, mark, order)"
             put = partial(_add, loop, keyed=True, timed=True, placed=True)
-            lines = self.lines(loop, Code("mark", loop.bind, (), due, behind, put, partial(put, self.out)), port)
+            lines = self.lines(loop, Code("mark", loop.bind, ((), "mark"), due, behind, put, partial(put, self.out)), port)
             code = f"""
 def step(records, due):
 {indented(loop.before, 1)}
@@ -149,7 +149,7 @@ def step(records, due):
         put = partial(_add, loop, keyed=self.host.keyed, timed=loop.timed, placed=False)
         seen = f"seen{loop.bind(self)}"  # the time of which ``mark`` is: for many records after it, it stays
         loop.before.append(f"{seen} = None")
-        passed = [f"if {seen} != high: {seen} = high; mark{seen} = {loop.bind(clock.mark)}(high)", f"mark = mark{seen}"]
+        passed = [f"if {seen} != high: {seen} = high; mark{seen} = {loop.bind(clock.mark)}(high)"], f"mark{seen}"
         code = Code("high", marked, passed, f"{loop.bind(clock.due)}()", behind, put, partial(put, self.out))
         loop.lines += self.lines(loop, code._replace(put=lambda *_: []) if self.passes else code, port)
         loop.closed = not self.passes

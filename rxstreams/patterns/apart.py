@@ -13,7 +13,7 @@ __all__ = ["advancing_each"]
 
 def advancing_each(automaton: Automaton) -> Advance:
     """The step of an automaton that is ``exact``; each event that is taken has one event before it."""
-    places = automaton.places
+    places, stages = automaton.places, [place.stage for place in automaton.places]
 
     def advance(state: Open, value: Any, time: int, holds: int) -> Chain:
         number, ended = state.number + 1, state.ended
@@ -51,7 +51,7 @@ def advancing_each(automaton: Automaton) -> Advance:
             if one.last <= ended or holds & wait.kill or (fresh and holds & wait.next_kill):
                 continue
             guards = (*wait.guards, *(wait.next_guards if fresh else ()))
-            before = events_of(way(one), places) if guards or wait.given is not None else {}
+            before = events_of(way(one), stages) if guards or wait.given is not None else {}
             if any_of(guards, holds, value, before):
                 continue
             if wait.place is None:

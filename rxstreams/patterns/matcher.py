@@ -39,8 +39,9 @@ class Matcher:
 
     def __init__(self, automaton: Automaton, skip: Skips, limit: int) -> None:
         self.automaton, self.skip, self.limit = automaton, skip, limit
-        self.within, self.places = automaton.within or 0, automaton.places
-        self.skips = skip.kind != "no_skip"
+        self.within, self.stages = automaton.within or 0, [place.stage for place in automaton.places]
+        self.places = automaton.places
+        self.skips, self.one_each, self.past_last = skip.kind != "no_skip", skip.one_each, skip.kind == "past_last"
         self.advance = (advancing_each if automaton.exact else advancing)(automaton)
         self.absences = [i for i, wait in enumerate(automaton.waits) if wait.place is None and wait.how == "followed_by"]
         self.reports, self.silent = False, not self.absences
@@ -67,15 +68,18 @@ class Matcher:
             self.pass_over(state, time)
         if state.size >= state.bound:
             self.make_room(state, holds)
-        before = state.waits, state.number, state.size
-        done = self.advance(state, value, time, holds)
-        if done is None and state.complete is None:
-            return ()
-        if self.skip.one_each:
+        if self.one_each:
+            done = self.advance(state, value, time, holds)
+            if done is None and state.complete is None:
+                return ()
             only = only_way(done, state.ended) if state.complete is None else None
             if only is not None and not self.is_open_before(state, only[0].number):
                 return self.come_out(state, only)  # the common case of what follows
             return self.in_turn(state, done, ())
+        before = state.waits, state.number, state.size
+        done = self.advance(state, value, time, holds)
+        if done is None and state.complete is None:
+            return ()
         try:
             several = self.all_ways(done, state.ended, holds)
         except TooManyPartialMatches:
@@ -95,10 +99,10 @@ class Matcher:
 
     def come_out(self, state: Open, way: list[Taken]) -> Sequence[Found]:
         """A match comes out, and nothing waits for it."""
-        if self.skip.kind == "past_last" and way[-1].number == state.number:
+        if self.past_last and way[-1].number == state.number:
             state.clear()
         else:
-            state.skipped = way[-1 if self.skip.kind == "past_last" else 0].number
+            state.skipped = way[-1 if self.past_last else 0].number
             self.end(state, state.skipped)
         return (self.found(way),)
 
@@ -110,7 +114,7 @@ class Matcher:
         known = set[tuple[tuple[int, str], ...]]()
         for way in ways(done, ended):
             if self.automaton.twofold:
-                stands = tuple((one.number, self.places[one.place].stage) for one in way)
+                stands = tuple((one.number, self.stages[one.place]) for one in way)
                 if stands in known:
                     continue
                 known.add(stands)
@@ -148,7 +152,7 @@ class Matcher:
 
     def add(self, state: Open, way: list[Taken], end: int | None) -> None:
         """A match is complete."""
-        ends = self.skip.last_ended([(self.places[one.place].stage, one.number) for one in way])
+        ends = self.skip.last_ended([(self.stages[one.place], one.number) for one in way])
         if state.complete is None:
             state.complete = []
         at = bisect_right(state.complete, way[0].number, key=_first)
@@ -191,7 +195,7 @@ class Matcher:
 
     def found(self, way: list[Taken], end: int | None = None) -> Found:
         """What a match is."""
-        return way[0].time, way[-1].time if end is None else end, events_of(way, self.places)
+        return way[0].time, way[-1].time if end is None else end, events_of(way, self.stages)
 
     # Time.
 
@@ -227,7 +231,7 @@ class Matcher:
                     run_out += [self.found(way, end) for way in self.unfinished(state, complete, number)]
                 self.end(state, number)
                 if self.skips:
-                    found += self.in_turn(state, None, several[:1] if self.skip.one_each else several, end)
+                    found += self.in_turn(state, None, several[:1] if self.one_each else several, end)
                 else:
                     found += [self.found(way, end) for way in several]
             del starts[:2]

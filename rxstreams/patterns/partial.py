@@ -15,8 +15,6 @@ from typing import Any
 
 import msgspec
 
-from rxstreams.patterns.automaton import Place
-
 __all__ = ["BOUND", "Chain", "Complete", "Found", "Link", "Taken", "each", "events_of", "first_after", "join", "linked", "Open", "only_way", "starts_of", "sweep", "ways"]
 
 
@@ -248,11 +246,15 @@ def only_way(chain: Link | Taken, ended: int) -> list[Taken] | None:
     return way if way[0].number > ended else None
 
 
-def events_of(way: Iterable[Taken], places: Sequence[Place]) -> dict[str, list[Any]]:
-    """The events, by stage."""
+def events_of(way: Iterable[Taken], stages: Sequence[str]) -> dict[str, list[Any]]:
+    """The events, by stage; ``stages`` has the places' names."""
     events: dict[str, list[Any]] = {}
     for one in way:
-        events.setdefault(places[one.place].stage, []).append(one.value)
+        stage = stages[one.place]
+        if stage in events:
+            events[stage].append(one.value)
+        else:
+            events[stage] = [one.value]
     return events
 
 

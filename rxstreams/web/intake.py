@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -36,7 +36,7 @@ class Intake(Generic[A]):
 
     It answers 202 with the whole record once ``append`` has returned, so posts that come together share a commit; 422 with
     ``field`` and ``reason`` for any other body; 413 for one of more than ``max_bytes``, sent in chunks or not; 503
-    with ``Retry-After`` while the broker cannot append.
+    with ``Retry-After`` while the broker cannot append; 403 with the reason for what ``refuse`` refuses.
 
     An ``Idempotency-Key`` header makes a retry safe: the same key gets the first answer again, and there is no second record.
     The key travels as a header of the record, so ``start`` finds the answers again after a restart, however the process ended.
@@ -50,6 +50,8 @@ class Intake(Generic[A]):
         body: What a body must be, a msgspec Struct.
         key: The record's key, of the completed value; records of one key stay in order.
         complete: What turns a body and its idempotency key, None without one, into the value that is appended and returned.
+        refuse: Says of a completed value why it must not be taken in; None is to take it. What was acknowledged once is not asked
+            about again.
         max_bytes: The longest body that is taken.
         remember: How many idempotency keys are kept.
         max_age: Seconds that a key is kept.
@@ -62,12 +64,13 @@ class Intake(Generic[A]):
         *,
         key: Callable[[Any], str],
         complete: Callable[[A, str | None], Any],
+        refuse: Callable[[Any], Awaitable[str | None]] | None = None,
         max_bytes: int = 65_536,
         remember: int = 100_000,
         max_age: float = _DAY,
     ) -> None:
         self.topic, self.max_bytes = topic, max_bytes
-        self._key, self._complete = key, complete
+        self._key, self._complete, self._refuse = key, complete, refuse
         self._decode = msgspec.json.Decoder(body).decode
         self._encode = msgspec.json.Encoder().encode
         self._answers = Answers(remember, max_age)
@@ -95,6 +98,10 @@ class Intake(Generic[A]):
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             return _refusal(422, *_reason(error))
         try:
+            if self._refuse is not None and not isinstance(token and self._answers.get(token), bytes):
+                reason = await self._refuse(value)
+                if reason is not None:
+                    return _refusal(403, None, reason)
             answer = await (self._append(value, None) if token is None else self._once(value, token))
         except BrokerError as error:
             return _refusal(503, None, str(error), {"Retry-After": _RETRY_AFTER})
