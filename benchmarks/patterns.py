@@ -34,9 +34,7 @@ def ratios(pairs: int) -> Iterator[measure.Ratio]:
 
 
 def _by_user(out_of_orderness: float = 10.0, **options: Any) -> Stream[Any]:
-    source = rxs.from_topic(
-        "payments", loops.Payment, timestamp="ts", until="end", out_of_orderness=out_of_orderness, **options
-    )
+    source = rxs.from_topic("payments", loops.Payment, timestamp="ts", until="end", out_of_orderness=out_of_orderness, **options)
     return source.pipe(ops.key_by("user_id"))
 
 

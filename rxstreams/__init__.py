@@ -38,7 +38,7 @@ from rxstreams.stream import Operator, Stream
 from rxstreams.windows import Windowed, calendar, counting, hopping, session, sliding, tumbling
 
 if TYPE_CHECKING:
-    from rxstreams import patterns, testing
+    from rxstreams import testing
     from rxstreams.brokers import Broker, Record, connect
     from rxstreams.feeds import from_async_iterable, from_iterable, from_topic
     from rxstreams.operators.joins.tables import latest_by_key, table
@@ -80,7 +80,6 @@ __all__ = [
     "hopping",
     "latest_by_key",
     "operators",
-    "patterns",
     "run",
     "session",
     "sliding",
@@ -105,8 +104,8 @@ _LATER = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("patterns", "testing"):
-        return import_module(f"rxstreams.{name}")
+    if name == "testing":
+        return import_module("rxstreams.testing")
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(_LATER[name]), name)

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ["errors", "failpoints", "batch", "watermarks", "windows", "stream", "aggregates", "state", "operators"]
+ROOMS = ["errors", "failpoints", "batch", "watermarks", "windows", "stream", "patterns", "aggregates", "state", "operators"]
 ROOMS += ["brokers", "feeds", "views", "runtime", "history", "pictures", "web", "notebook", "cli", "testing"]
 PUBLIC = {"rxstreams", "rxstreams.operators", "rxstreams.aggregates", "rxstreams.web", "rxstreams.testing"}
-PUBLIC |= {"rxstreams.errors", "rxstreams.watermarks", "rxstreams.windows"}
+PUBLIC |= {"rxstreams.errors", "rxstreams.watermarks", "rxstreams.windows", "rxstreams.patterns"}
 
 Import = tuple[str, str | None]
 """A module, and the name taken from it; None where the module itself is imported."""

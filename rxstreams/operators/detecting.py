@@ -45,9 +45,9 @@ def detect(
 ) -> Callable[[Observable[A]], Stream[Match]]:
     """Find the events that fit a pattern, per key and in order of event time.
 
-        orders   -1-2-3---|
-                 [ detect(stage('odd', odd).followed_by(stage('even', even))) ]
-        result   ---a-----|      a=(odd=[1], even=[2])
+        orders   -1-3-2---|
+                 [ detect(stage('odd', lambda x: x % 2).next(stage('even', lambda x: x % 2 == 0))), map(lambda match: match.events) ]
+        result   -----a---|      a={'odd': [3], 'even': [2]}
 
     Shape: A → ``Match``, with the key, the events by stage, and the times of the first and the last one. Matches that come at one
     event are in the order of their first events. A record that comes behind the watermark is on the side stream ``late``;
@@ -78,9 +78,13 @@ def detect(
     """
     where = "detect"
     if not isinstance(pattern, Pattern):
-        raise ConfigError(f"{where}(pattern): expected a pattern, as rxstreams.patterns.stage('name', condition) makes one, got {pattern!r}")
+        raise ConfigError(
+            f"{where}(pattern): expected a pattern, as rxstreams.patterns.stage('name', condition) makes one, got {pattern!r}"
+        )
     if not isinstance(skip, Skips):
-        raise ConfigError(f"{where}(skip): expected no_skip, to_next, past_last, to_first(…) or to_last(…) of rxstreams.patterns, got {skip!r}")
+        raise ConfigError(
+            f"{where}(skip): expected no_skip, to_next, past_last, to_first(…) or to_last(…) of rxstreams.patterns, got {skip!r}"
+        )
     automaton = Automaton(pattern)
     names = list(dict.fromkeys(place.stage for place in automaton.places))
     if skip.stage is not None and skip.stage not in names:

@@ -245,7 +245,13 @@ def add(b: Batch, values: Sequence[Any], keys: Iterable[Hashable], time: int, or
     """Add records that have one time and place."""
     n = len(values)
     if n == 1:
-        for column, one in ((b.values, values[0]), (b.keys, next(iter(keys))), (b.times, time), (b.order, order), (b.marks, mark)):
+        for column, one in (
+            (b.values, values[0]),
+            (b.keys, next(iter(keys))),
+            (b.times, time),
+            (b.order, order),
+            (b.marks, mark),
+        ):
             column.append(one)  # type: ignore[union-attr]  # the columns of a batch that is being made are lists
         return
     for column, more in (

@@ -17,7 +17,12 @@ def advancing_each(automaton: Automaton) -> Advance:
 
     def advance(state: Open, value: Any, time: int, holds: int) -> Chain:
         number, ended = state.number + 1, state.ended
-        waits, reached, done, made = state.waits.copy(), dict[int, Chain](), None, 0  # conditions may raise: then all is as it was
+        waits, reached, done, made = (
+            state.waits.copy(),
+            dict[int, Chain](),
+            None,
+            0,
+        )  # conditions may raise: then all is as it was
         for i, wait in enumerate(automaton.waits):
             waits[i], met = meet(wait, waits[i], value, holds, number, ended)
             if met is not None and wait.place is None:

@@ -205,7 +205,9 @@ class Automaton:
         return _End(end.place, end.kills | empty | never, end.next_kills | not_next)
 
     def _absent(self, nots: Sequence[Absent]) -> tuple[frozenset[Condition], frozenset[Condition]]:
-        conditions = {how: {self._condition(one.stage) for one in nots if one.how == how} for how in ("not_followed_by", "not_next")}
+        conditions = {
+            how: {self._condition(one.stage) for one in nots if one.how == how} for how in ("not_followed_by", "not_next")
+        }
         return frozenset(conditions["not_followed_by"]), frozenset(conditions["not_next"])
 
     def _connect(self, ends: Sequence[_End], how: Contiguity, nots: Sequence[Absent], begins: Sequence[_Begin]) -> None:
@@ -252,5 +254,3 @@ def _has_repeated_sequence(pattern: Pattern) -> bool:
 
 def _anything(value: Any) -> bool:
     return True
-
-

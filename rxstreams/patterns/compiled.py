@@ -31,7 +31,11 @@ def advancing(automaton: Automaton) -> Advance:
             begins = f"holds & {start.bit}" + (f" and not holds & {start.kill}" if start.kill else "")
             first = f"number if {before} is None else {before}.first"
             lines += [f"if {begins}:", "    begun = True"]
-            lines += [f"    one = taken({place}, value, time, number, {before}, {first}, number)", *made, f"elif {before} is not None:"]
+            lines += [
+                f"    one = taken({place}, value, time, number, {before}, {first}, number)",
+                *made,
+                f"elif {before} is not None:",
+            ]
         else:
             lines.append(f"if {before} is not None:")
         lines += [f"    one = taken({place}, value, time, number, {before}, {before}.first, {before}.last)", *made]

@@ -11,7 +11,21 @@ from rxstreams.errors import RxStreamsError
 from rxstreams.patterns.apart import advancing_each
 from rxstreams.patterns.automaton import Automaton
 from rxstreams.patterns.compiled import advancing
-from rxstreams.patterns.partial import BOUND, Chain, Found, Open, Taken, each, events_of, first_after, join, only_way, starts_of, sweep, ways
+from rxstreams.patterns.partial import (
+    BOUND,
+    Chain,
+    Found,
+    Open,
+    Taken,
+    each,
+    events_of,
+    first_after,
+    join,
+    only_way,
+    starts_of,
+    sweep,
+    ways,
+)
 from rxstreams.patterns.skips import Skips
 
 __all__ = ["Matcher", "TooManyPartialMatches"]

@@ -15,7 +15,24 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["BOUND", "Chain", "Complete", "Found", "Link", "Taken", "each", "events_of", "first_after", "join", "linked", "Open", "only_way", "starts_of", "sweep", "ways"]
+__all__ = [
+    "BOUND",
+    "Chain",
+    "Complete",
+    "Found",
+    "Link",
+    "Open",
+    "Taken",
+    "each",
+    "events_of",
+    "first_after",
+    "join",
+    "linked",
+    "only_way",
+    "starts_of",
+    "sweep",
+    "ways",
+]
 
 
 class Taken(msgspec.Struct):
@@ -94,6 +111,11 @@ class Open:
         self.complete: list[Complete] | None = None
         self.waiting: list[tuple[int, int, Any]] | None = None
         self.awaited: int | None = None
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Open) and all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
 
     def clear(self) -> None:
         """Nothing is open any more."""

@@ -166,7 +166,9 @@ class Pattern:
         if not self.is_repeated or self.least == self.most:
             raise ConfigError(f"{self!r}.greedy: expected a pattern that may come more or less often, such as one_or_more()")
         if self.stage is None:
-            raise ConfigError(f"{self!r}.greedy: expected a repeated stage; what a repeated sequence could go on with is not one event")
+            raise ConfigError(
+                f"{self!r}.greedy: expected a repeated stage; what a repeated sequence could go on with is not one event"
+            )
         return replace(self, is_greedy=True)
 
     def consecutive(self) -> Pattern:
@@ -242,7 +244,9 @@ class Pattern:
             if one.name in known:
                 raise ConfigError(f"{self!r}.{how}: two stages have the name {one.name!r}; each needs its own")
         if self.nots and other.is_empty:
-            raise ConfigError(f"{self!r}.{how}: {other!r} may be left out, so that there is no end to what must not come; expected one that comes")
+            raise ConfigError(
+                f"{self!r}.{how}: {other!r} may be left out, so that there is no end to what must not come; expected one that comes"
+            )
         steps, nots = self._sequence, self.nots
         if other.nots:
             return Pattern(steps=(*steps, Step(how, nots, replace(other, nots=()))), nots=other.nots)
@@ -256,7 +260,9 @@ class Pattern:
         if other.stage.name in {one.name for one in self.stages}:
             raise ConfigError(f"{self!r}.{how}: two stages have the name {other.stage.name!r}; each needs its own")
         if self._sequence[-1].pattern.is_empty:
-            raise ConfigError(f"{self!r}.{how}: {self._sequence[-1].pattern!r} may be left out, so that it is not sure from when on")
+            raise ConfigError(
+                f"{self!r}.{how}: {self._sequence[-1].pattern!r} may be left out, so that it is not sure from when on"
+            )
         return Pattern(steps=self._sequence, nots=(*self.nots, Absent(how, other.stage)))
 
     @property

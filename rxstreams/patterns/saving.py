@@ -30,7 +30,9 @@ def packed(state: Open) -> list[Any]:
             if id(at) not in numbers:
                 numbers[id(at)] = len(rows)
                 refers = [numbers[id(one)] for one in needs] or [-1]
-                rows.append(refers if isinstance(at, Link) else [*refers, at.place, at.value, at.time, at.number, at.first, at.last])
+                rows.append(
+                    refers if isinstance(at, Link) else [*refers, at.place, at.value, at.time, at.number, at.first, at.last]
+                )
         return numbers[id(chain)]
 
     waits = [number(chain) for chain in state.waits]

@@ -145,9 +145,13 @@ def can_take(need: Need, events: Sequence[One], within: int, taken: Taken, at: i
         return False
     if not taken:
         return not any(fits(events[at], kill, before) for kill in need.kills)
-    return events[at].time - events[taken[0][0]].time < within and waits(need, events, taken, at) and (
-        not any(fits(events[at], kill, before) for kill in need.kills)
-        and not (at == taken[-1][0] + 1 and any(fits(events[at], kill, before) for kill in need.next_kills))
+    return (
+        events[at].time - events[taken[0][0]].time < within
+        and waits(need, events, taken, at)
+        and (
+            not any(fits(events[at], kill, before) for kill in need.kills)
+            and not (at == taken[-1][0] + 1 and any(fits(events[at], kill, before) for kill in need.next_kills))
+        )
     )
 
 
@@ -181,7 +185,9 @@ def _complete(pattern: Pattern, word: Word, taken: Taken, events: Sequence[One],
     if end.how == "followed_by":
         return Way(taken, (over, began + within), began + within - 1) if waits(end, events, taken, over) else None
     then = last + 1
-    return Way(taken, (then, events[then].time), events[last].time) if then < over and waits(end, events, taken, then + 1) else None
+    return (
+        Way(taken, (then, events[then].time), events[last].time) if then < over and waits(end, events, taken, then + 1) else None
+    )
 
 
 NOTHING = Stage("nothing", lambda _: False, None)
@@ -313,7 +319,14 @@ class Builder:
 
 def _times(rng: random.Random, one: Pattern) -> Pattern:
     least = rng.randint(1, 2)
-    choices = [one, one, one.times(least), one.times(least, least + rng.randint(0, 1)), one.one_or_more(), one.times_or_more(least)]
+    choices = [
+        one,
+        one,
+        one.times(least),
+        one.times(least, least + rng.randint(0, 1)),
+        one.one_or_more(),
+        one.times_or_more(least),
+    ]
     return rng.choice(choices)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rxstreams import Stream, aggregates as agg, operators as ops
-from tests.vocabulary import combining, folding, joins, mapping, taking, timing, windows
+from tests.vocabulary import combining, folding, joins, mapping, patterning, taking, timing, windows
 from tests.vocabulary.values import Make, number
 
 
@@ -173,6 +173,7 @@ GENERATORS: dict[str, Make] = {
     **combining.GENERATORS,
     **folding.GENERATORS,
     **joins.GENERATORS,
+    **patterning.GENERATORS,
     **mapping.GENERATORS,
     **taking.GENERATORS,
     **timing.GENERATORS,

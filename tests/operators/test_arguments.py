@@ -14,10 +14,10 @@ from reactivex.internal import ArgumentOutOfRangeException
 import rxstreams
 from rxstreams import Retry, Stream, aggregates as agg, operators as ops
 from rxstreams.errors import ConfigError
-from tests.vocabulary import combining, folding, joins, mapping, taking, timing, windows
+from tests.vocabulary import combining, folding, joins, mapping, patterning, taking, timing, windows
 from tests.vocabulary.values import waiting, yielding
 
-FAMILIES = (combining, folding, joins, mapping, taking, timing, windows)
+FAMILIES = (combining, folding, joins, mapping, patterning, taking, timing, windows)
 
 
 class AsyncCall:

@@ -23,7 +23,7 @@ from rxstreams.brokers.contract import Fetched
 from rxstreams.errors import RxStreamsError
 from rxstreams.pictures.marbles import Marbles, Outcome, pictures_of, read_picture, run_picture
 from tests.runtime.faulty import FaultyBroker
-from tests.vocabulary import combining, folding, joins, mapping, taking, timing, windows
+from tests.vocabulary import combining, folding, joins, mapping, patterning, taking, timing, windows
 
 EPOCH = 200_000
 """Milliseconds since the epoch when a picture begins, as in a subscription under TestScheduler."""
@@ -42,6 +42,7 @@ def operators_for(expression: str, inputs: Any) -> Sequence[Callable[[Any], Any]
         **{name: getattr(rxs, name) for name in rxs.__all__},
         **{name: getattr(ops, name) for name in ops.__all__},
         "agg": agg,
+        **patterning.NAMES,
         "rxs": rxs,
         **inputs,
     }
@@ -60,7 +61,9 @@ def cases() -> Iterator[Case]:
     """Go through the pictures whose inputs do not fail: those of a run do not, their brokers do."""
     for name in ops.__all__:
         further = [
-            p for family in (combining, folding, joins, mapping, taking, timing, windows) for p in family.PICTURES.get(name, [])
+            p
+            for family in (combining, folding, joins, mapping, patterning, taking, timing, windows)
+            for p in family.PICTURES.get(name, [])
         ]
         for picture in (*map(cleandoc, pictures_of(getattr(ops, name).__doc__)), *further):
             refused = name in NOT_IN_A_RUN and (name != "merge" or "max_concurrent" in picture)

@@ -10,7 +10,7 @@ from reactivex import Observable
 import rxstreams
 from rxstreams import aggregates, operators
 from rxstreams.pictures.marbles import Outcome, pictures_of, run_picture
-from tests.vocabulary import combining, folding, joins, mapping, taking, timing, windows
+from tests.vocabulary import combining, folding, joins, mapping, patterning, taking, timing, windows
 
 WITHOUT_PICTURE = {
     "process": "what it emits is the user's own operator's affair, and an expression in brackets cannot hold a class",
@@ -26,6 +26,7 @@ def operators_for(expression: str, inputs: Mapping[str, Observable[Any]]) -> Seq
         **{name: getattr(rxstreams, name) for name in rxstreams.__all__},
         **{name: getattr(operators, name) for name in operators.__all__},
         "agg": aggregates,
+        **patterning.NAMES,
         "rxs": rxstreams,
         **inputs,
     }
@@ -65,7 +66,7 @@ def test_what_makes_a_stream_of_several_does_what_its_picture_shows() -> None:
 
 FURTHER = [
     (name, picture)
-    for family in (combining, folding, joins, mapping, taking, timing, windows)
+    for family in (combining, folding, joins, mapping, patterning, taking, timing, windows)
     for name, pictures in family.PICTURES.items()
     for picture in pictures
 ]

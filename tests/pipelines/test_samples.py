@@ -83,6 +83,9 @@ Duplicate detected: order-123
 Processing order-456
 Processing order-123
 """
+FRAUD = """\
+FRAUD ALERT: User user-1 has 3 failed payments in 5 min
+"""
 MISSION = {
     "counting": COUNTING,
     "running_totals": RUNNING_TOTALS,
@@ -91,6 +94,7 @@ MISSION = {
     "event_time": EVENT_TIME,
     "joining": JOINING,
     "deduplication": DEDUPLICATION,
+    "fraud": FRAUD,
 }
 
 

@@ -329,7 +329,7 @@ async def test_the_page_of_docs_names_the_routes(serve: Serve) -> None:
     """A newcomer finds every route, with the least body that it takes, at /docs."""
     async with serve(MemoryBroker()) as client:
         paths = (await client.get("/openapi.json")).json()["paths"]
-    assert sorted(paths) == ["/analytics", "/api/orders", "/api/payments", "/enriched", "/healthz"]
+    assert sorted(paths) == ["/analytics", "/api/orders", "/api/payments", "/api/unblocks", "/blocked", "/enriched", "/healthz"]
     body = paths["/api/orders"]["post"]["requestBody"]["content"]["application/json"]
     assert body == {"example": {"amount": 100}}
 
