@@ -13,7 +13,9 @@ shop serves, once a second where there is no terminal:
     user-13 is blocked after 3 failed payments in 5 min; 2 more were refused
     22 orders acknowledged, all of them in the 22 served; revenue 10,120.50. Run it again: it goes on from here.
 
-The payments of one user always fail, until the shop refuses them. A server that dies is started again. A post whose answer was lost is sent again with its Idempotency-Key, so that it counts once;
+The payments of one user always fail, until the shop refuses them.
+
+A server that dies is started again. A post whose answer was lost is sent again with its Idempotency-Key, so that it counts once;
 some are sent twice without one, as by a client that knows nothing of it, and then their id tells.
 """
 

@@ -1,12 +1,12 @@
 """Demo 9, complex event processing: patterns of payments over time, and what follows from them.
 
-In: the topic ``payments``, by each one's ``timestamp``; live, also ``unblocks``, an operator's records. Out: a line when a user has
-three failed payments within five minutes; live, also the published view ``blocked``, by which the shop refuses that user's
+In: the topic ``payments``, by each one's ``timestamp``; live, also ``unblocks``, an operator's records. Out: a line when a user
+has three failed payments within five minutes; live, also the published view ``blocked``, by which the shop refuses that user's
 payments until an operator unblocks the user. With ``--pattern retry`` it is another one: a failed payment followed by one that
 has not failed, within ten seconds.
 
-Run it with ``python -m pipelines.fraud`` beside the shop, with ``--sample`` over the example, or with ``--input FILE``, a payment a
-line:
+Run it with ``python -m pipelines.fraud`` beside the shop, with ``--sample`` over the example, or with ``--input FILE``, a payment
+a line:
 
     FRAUD ALERT: User user-1 has 3 failed payments in 5 min
 """

@@ -46,8 +46,8 @@ def detect(
     """Find the events that fit a pattern, per key and in order of event time.
 
         orders   -1-3-2---|
-                 [ detect(stage('odd', lambda x: x % 2).next(stage('even', lambda x: x % 2 == 0))), map(lambda match: match.events) ]
-        result   -----a---|      a={'odd': [3], 'even': [2]}
+                 [ detect(stage('odd', lambda x: x % 2).next(stage('two', lambda x: x == 2))), map(lambda match: match.events) ]
+        result   -----a---|      a={'odd': [3], 'two': [2]}
 
     Shape: A → ``Match``, with the key, the events by stage, and the times of the first and the last one. Matches that come at one
     event are in the order of their first events. A record that comes behind the watermark is on the side stream ``late``;
@@ -136,13 +136,13 @@ class Detecting(Stepping):
     """``states`` has what each key has open.
 
     An event waits until the watermark has passed it. What is due is done in order of time: events of time *t* when the watermark
-    is *t* + 1, before the partial matches whose time is over then, as these may still have taken them; of one time in the order of
-    the keys' encodings.
+    is *t* + 1, before the partial matches whose time is over then, as these may still have taken them; of one time in the order
+    of the keys' encodings.
 
     In a source's loop it is done after each push, in the same order: nobody needs to know then between which records it was.
 
-    If nobody hears of it when time is over, partial matches need not be looked at then: an event finds out itself that they are
-    over, and they are freed in steps of a sixteenth of ``within``, many keys at once.
+    If nobody hears of it when time is over, partial matches need not be looked at then: an event finds out itself that they
+    are over, and they are freed in steps of a sixteenth of ``within``, many keys at once.
     """
 
     codec = StateCodec(_pack, unpacked)
@@ -274,15 +274,15 @@ class Detecting(Stepping):
             self.look_again(key, state)
 
     def failed(
-        self, error: Exception, key: Hashable, value: Any, time: int, due: int, mark: int, again: Callable[[], list[Found]]
-    ) -> list[Found]:
+        self, error: Exception, key: Hashable, value: Any, time: int, due: int, mark: int, again: Callable[[], Sequence[Found]]
+    ) -> Sequence[Found]:
         """The policy decides about an event."""
         if isinstance(error, TooManyPartialMatches):
             error = TooManyPartialMatches(f"key {original(key)!r}, {error}")
         moment = self.host.moment(due, mark)
         about = Batch((value,), (time,), (key,), (moment.order,), (moment.before,))
         answer = self.host.failed(error, about, 0, again)
-        return [] if answer is LOST else answer  # type: ignore[no-any-return]  # what `again` gave
+        return [] if answer is LOST else answer
 
     def expire(self, key: Hashable, due: int, mark: int) -> None:
         """Look at a key of which something may be over when the watermark is ``due``."""

@@ -28,7 +28,7 @@ def advancing_each(automaton: Automaton) -> Advance:
             if met is not None and wait.place is None:
                 done = join(done, met)
             elif met is not None:
-                reached[wait.place] = join(reached.get(wait.place), met)  # type: ignore[index]  # not None
+                reached[wait.place] = join(reached.get(wait.place), met)  # type: ignore[arg-type,index]  # not None
         begun = [start.place for start in automaton.starts if holds & start.bit and not holds & start.kill
                  and (start.given is None or start.given(value, {})) and not any_of(start.guards, holds, value, {})]  # fmt: skip
         for place in sorted({*reached, *begun}):
@@ -36,7 +36,7 @@ def advancing_each(automaton: Automaton) -> Advance:
             if place in begun:
                 ones.append(Taken(place, value, time, number, None, number, number))
             for one in ones:
-                made += 1
+                made += bool(places[place].waits)
                 if places[place].final:
                     done = join(done, one)
                 for i in places[place].waits:

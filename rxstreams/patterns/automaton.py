@@ -53,7 +53,7 @@ class Wait(NamedTuple):
 
 
 class Start(NamedTuple):
-    """A place where a match may begin, with an event for which ``bit`` and ``given`` hold, and nothing that keeps it from that."""
+    """A place where a match may begin, with an event for which ``bit`` and ``given`` hold, and nothing that prevents it."""
 
     place: int
     bit: int
@@ -114,6 +114,7 @@ class Automaton:
         waits: All that is waited for.
         starts: Where matches may begin.
         conditions: The functions of an event; the bit of number i is 1 << i.
+        labels: What each is called: a stage that has it, or ``until``.
         always: The bits that hold for every event.
         exact: Whether a condition depends on the events before, so that each partial match is kept apart.
         sensitive: Whether an event matters for which no condition holds, because it comes between others.
@@ -127,6 +128,7 @@ class Automaton:
     def __init__(self, pattern: Pattern) -> None:
         self.pattern, self.within = pattern, pattern.millis
         self.conditions: list[Where] = []
+        self.labels: list[str] = []
         self.always = 0
         self._bits: dict[Where | None, int] = {}
         self._stages: list[tuple[Stage, Condition]] = []
@@ -153,21 +155,22 @@ class Automaton:
 
     # Conditions.
 
-    def _bit(self, function: Where | None) -> int:
+    def _bit(self, function: Where | None, name: str) -> int:
         if function not in self._bits:
             self._bits[function] = bit = 1 << len(self.conditions)
             self.conditions.append(function or _anything)
+            self.labels.append(name)
             if function is None:
                 self.always |= bit
         return self._bits[function]
 
     def _condition(self, stage: Stage) -> Condition:
-        return Condition(self._bit(stage.where), stage.given)
+        return Condition(self._bit(stage.where, stage.name), stage.given)
 
     # Parts.
 
     def _part(self, pattern: Pattern) -> _Part:
-        stop = _NONE if pattern.stop is None else frozenset({Condition(self._bit(pattern.stop), None)})
+        stop = _NONE if pattern.stop is None else frozenset({Condition(self._bit(pattern.stop, "until"), None)})
         copies = [self._once(pattern) for _ in range(pattern.least if pattern.most is None else pattern.most)]
         copies = [one._replace(begins=[begin._replace(kills=begin.kills | stop) for begin in one.begins]) for one in copies]
         for one, again in pairwise([*copies, copies[-1]] if pattern.most is None else copies):

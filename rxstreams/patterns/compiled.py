@@ -78,7 +78,8 @@ def _meeting(chain: str, wait: Wait) -> Iterator[str]:
 
 def _taken(automaton: Automaton, place: int) -> Iterator[str]:
     """The statements for the event ``one`` that was taken for a place."""
-    yield "made += 1"
+    if automaton.places[place].waits:
+        yield "made += 1"
     if automaton.places[place].final:
         yield "done = one if done is None else join(done, one)"
     for i in automaton.places[place].waits:

@@ -58,6 +58,7 @@ class Matcher:
         self.skips, self.one_each, self.past_last = skip.kind != "no_skip", skip.one_each, skip.kind == "past_last"
         self.advance = (advancing_each if automaton.exact else advancing)(automaton)
         self.absences = [i for i, wait in enumerate(automaton.waits) if wait.place is None and wait.how == "followed_by"]
+        self.most = len(automaton.places)
         self.reports, self.silent = False, not self.absences
 
     def report(self) -> None:
@@ -80,36 +81,40 @@ class Matcher:
         starts = state.starts
         if starts is not None and starts[1] + self.within <= time:
             self.pass_over(state, time)
-        if state.size >= state.bound:
-            self.make_room(state, holds)
+        tight = state.size >= state.bound or state.size + self.most > self.limit
+        if tight:
+            self.make_room(state)
+        before = state.waits, state.number, state.size
+        done = self.advance(state, value, time, holds)
+        if tight and state.size > self.limit:
+            self.undo(state, before)
+            raise TooManyPartialMatches(self.too_many("partial matches", holds))
+        if done is None and state.complete is None:
+            return ()
         if self.one_each:
-            done = self.advance(state, value, time, holds)
-            if done is None and state.complete is None:
-                return ()
-            only = only_way(done, state.ended) if state.complete is None else None
+            only = only_way(done, state.ended) if done is not None and state.complete is None else None
             if only is not None and not self.is_open_before(state, only[0].number):
                 return self.come_out(state, only)  # the common case of what follows
             return self.in_turn(state, done, ())
-        before = state.waits, state.number, state.size
-        done = self.advance(state, value, time, holds)
-        if done is None and state.complete is None:
-            return ()
         try:
             several = self.all_ways(done, state.ended, holds)
         except TooManyPartialMatches:
-            state.waits, state.number, state.size = before
-            if state.starts and state.starts[-2] > state.number:
-                del state.starts[-2:]
+            self.undo(state, before)
             raise
         return self.in_turn(state, None, several) if self.skips else [self.found(way) for way in several]
 
-    def make_room(self, state: Open, holds: int) -> None:
-        """Let go of what is over; fail if nothing is."""
+    def undo(self, state: Open, before: tuple[list[Chain], int, int]) -> None:
+        """An event has not come."""
+        state.waits, state.number, state.size = before
+        if state.starts and state.starts[-2] > state.number:
+            del state.starts[-2:]
+            state.starts = state.starts or None
+
+    def make_room(self, state: Open) -> None:
+        """Let go of what is over."""
         if state.ended:
             state.size = sweep(state.waits, state.ended)
-        if state.size >= self.limit:
-            raise TooManyPartialMatches(self.too_many("partial matches", holds))
-        state.bound = min(self.limit, 2 * state.size + BOUND)
+        state.bound = 2 * state.size + BOUND
 
     def come_out(self, state: Open, way: list[Taken]) -> Sequence[Found]:
         """A match comes out, and nothing waits for it."""
@@ -240,7 +245,7 @@ class Matcher:
                 complete: Chain = None
                 for i in self.absences:
                     complete = join(complete, state.waits[i])
-                several = [way for way in ways(complete, state.ended, number)]
+                several = list(ways(complete, state.ended, number))
                 if self.reports:
                     run_out += [self.found(way, end) for way in self.unfinished(state, complete, number)]
                 self.end(state, number)
@@ -270,7 +275,7 @@ class Matcher:
         heads: Chain = None
         for chain in state.waits:
             heads = join(heads, chain)
-        for way in ways(heads, state.ended):
+        for way in sorted(ways(heads, state.ended), key=lambda way: way[0].number):
             yield self.found(way)
 
     def too_many(self, what: str, holds: int) -> str:

@@ -143,8 +143,8 @@ def linked(one: Taken, rest: Chain) -> Link | Taken:
 def each(chain: Chain) -> Iterator[Taken]:
     """The events, the latest first."""
     while chain.__class__ is Link:
-        yield chain.one  # type: ignore[union-attr]  # by its class
-        chain = chain.rest  # type: ignore[union-attr]  # ditto
+        yield chain.one
+        chain = chain.rest
     if chain is not None:
         yield chain  # type: ignore[misc]  # ditto
 
@@ -221,9 +221,9 @@ def ways(chain: Chain, ended: int, start: int | None = None) -> Iterator[list[Ta
                 trail.pop()
         elif one is None:
             yield trail[::-1]
-        elif one.last > ended if able is None else id(one) in able:  # type: ignore[union-attr]  # no sentinel
-            trail.append(one)  # type: ignore[arg-type]  # ditto
-            choices.append(_before(one, start))  # type: ignore[arg-type]  # ditto
+        elif one.last > ended if able is None else id(one) in able:
+            trail.append(one)
+            choices.append(_before(one, start))
 
 
 _END: Any = object()

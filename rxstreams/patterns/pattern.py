@@ -129,8 +129,8 @@ class Pattern:
         return self._without("not_next", other)
 
     def not_followed_by(self, other: Pattern) -> Pattern:
-        """No ``other`` comes before what follows. At the end of a pattern, none comes ``within`` its time, which must be given; so
-        it is complete when that is over.
+        """No ``other`` comes before what follows. At the end of a pattern, none comes ``within`` its time, which must be given;
+        so it is complete when that is over.
         """
         return self._without("not_followed_by", other)
 
@@ -244,9 +244,7 @@ class Pattern:
             if one.name in known:
                 raise ConfigError(f"{self!r}.{how}: two stages have the name {one.name!r}; each needs its own")
         if self.nots and other.is_empty:
-            raise ConfigError(
-                f"{self!r}.{how}: {other!r} may be left out, so that there is no end to what must not come; expected one that comes"
-            )
+            raise ConfigError(f"{self!r}.{how}: {other!r} may be left out, so that there is no end to what must not come")
         steps, nots = self._sequence, self.nots
         if other.nots:
             return Pattern(steps=(*steps, Step(how, nots, replace(other, nots=()))), nots=other.nots)

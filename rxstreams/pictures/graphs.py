@@ -11,6 +11,8 @@ from typing import Any
 from rxstreams.errors import ConfigError
 from rxstreams.feeds.source import Source
 from rxstreams.operators.sinks import CallableSink, TopicSink, ViewSink
+from rxstreams.patterns import Pattern
+from rxstreams.pictures.automata import mermaid_of, text_of
 from rxstreams.runtime.graph import Graph
 from rxstreams.runtime.guarantee import guarantee_of
 from rxstreams.runtime.opaque import Opaque
@@ -43,21 +45,25 @@ class Picture:
         return {"text/vnd.mermaid": self.mermaid, "text/plain": self.text}
 
 
-def draw(*streams: Stream[Any]) -> Picture:
+def draw(*streams: Stream[Any] | Pattern) -> Picture:
     """Draw the graph that a run of ``streams`` would make, each node once, with what holds state and what a run can promise.
+
+    Of a pattern (``rxstreams.patterns``), alone, it draws the automaton that ``detect`` makes of it.
 
     Nothing runs and no broker is asked. Operators that are not ours are subscribed to for a moment, which shows what they read.
 
     Args:
-        streams: The pipeline's last streams, as for ``run``.
+        streams: The pipeline's last streams, as for ``run``; or a pattern.
 
     Raises:
-        ConfigError: If there are none, or one is no Stream.
+        ConfigError: If there are none, or one is no Stream; or if the pattern can never be complete.
     """
+    if len(streams) == 1 and isinstance(streams[0], Pattern):
+        return Picture(text_of(streams[0]), mermaid_of(streams[0]))
     for stream in streams or (None,):
         if not isinstance(stream, Stream):
             raise ConfigError(f"draw(*streams): expected streams as rxstreams.run takes them, got {stream!r}")
-    graph = Graph(streams, clock=time.time)
+    graph = Graph([stream for stream in streams if isinstance(stream, Stream)], clock=time.time)
     try:
         guarantee = guarantee_of(graph)
         promise = f"{guarantee.level.replace('_', ' ')}: {guarantee.because}"

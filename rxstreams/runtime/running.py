@@ -33,12 +33,15 @@ from rxstreams.errors import (
 )
 from rxstreams.feeds.topics import broker_url
 from rxstreams.operators.arguments import check_count
+from rxstreams.operators.detecting import Detecting
 from rxstreams.operators.sinks import ViewSink
+from rxstreams.patterns import Match
 from rxstreams.runtime.graph import Graph
 from rxstreams.runtime.guarantee import Guarantee, guarantee_of
 from rxstreams.runtime.log import logger
 from rxstreams.runtime.settings import STATE_LIMIT, Settings, Statistics
 from rxstreams.runtime.task import Task
+from rxstreams.state.keys import internal
 from rxstreams.stream import Stream
 from rxstreams.views import View
 
@@ -94,6 +97,18 @@ class Running:
         if name not in self.views:
             raise ConfigError(f"app {self.app!r} has no view {name!r}; it has {', '.join(map(repr, self.views)) or 'none'}")
         return self.views[name]
+
+    def partial_matches(self, stream: Stream[Any], key: Any) -> list[Match]:
+        """What a key has open of the pattern that the operator behind ``stream`` looks for, each with the events that it has.
+
+        Raises:
+            ConfigError: If ``stream`` is not what ``detect`` returned, or not a part of this run.
+        """
+        vertices = self.task.graph.vertices if self.task is not None else ()
+        for vertex in vertices:
+            if vertex.stream is stream and isinstance(vertex.node, Detecting):
+                return list(vertex.node.open_of(internal(key) if vertex.keyed else None))
+        raise ConfigError(f"app {self.app!r}: expected the stream that detect(…) of this run returned, got {stream!r}")
 
     async def wait(self) -> None:
         """Return when the run has ended.

@@ -65,7 +65,10 @@ def test_order_of_arrival_cuts_and_crashes_change_nothing(events: list[One], rng
 @MANY
 @given(events=some_events(most=4), rng=seeds, exact=st.booleans())
 def test_a_partial_match_whose_time_runs_out_is_told(events: list[One], rng: random.Random, exact: bool) -> None:
-    """Each that has not been complete, once, with the events that it has; of repeated sequences some ways to the same events may be complete."""
+    """Each that has not been complete, once, with the events that it has.
+
+    Of repeated sequences some ways to the same events may be complete.
+    """
     pattern = Builder(rng, exact=exact).whole(depths=(0, 1))
     assume(not is_twofold(pattern))
     stream = detected(pattern)
@@ -81,7 +84,7 @@ def test_a_partial_match_whose_time_runs_out_is_told(events: list[One], rng: ran
 @MANY
 @given(events=some_events(most=20), rng=seeds, exact=st.booleans())
 def test_all_is_freed_when_time_has_passed(events: list[One], rng: random.Random, exact: bool) -> None:
-    """A sixteenth of ``within`` later at most: in memory, among the timers, and in the table, whatever was restored on the way."""
+    """A sixteenth of ``within`` later at most: in memory, among the timers, and in the table, whatever was restored."""
     pattern = Builder(rng, exact=exact).whole()
     if pattern.millis is None:
         pattern = pattern.within(3)

@@ -11,8 +11,8 @@ from rxstreams.patterns import Match, Pattern, no_skip, past_last, stage, to_fir
 from tests.vocabulary.values import Make, number, waiting
 
 
-def _starts(letter: str) -> Pattern:
-    return stage(letter, lambda event: event.startswith(letter))
+def _starts(letters: str) -> Pattern:
+    return stage(letters, lambda event: event[0] in letters)
 
 
 def as_text(match: Match) -> str:
@@ -22,7 +22,7 @@ def as_text(match: Match) -> str:
 
 NAMES: dict[str, Any] = {
     **{name: getattr(patterns, name) for name in patterns.__all__},
-    **{letter: _starts(letter) for letter in "abcd"},
+    **{letters: _starts(letters) for letters in ("a", "b", "c", "d", "bc", "abc")},
     "told": ops.map(as_text),
 }
 """What pictures of patterns use: stages of events that begin with a letter, and a match as text."""
