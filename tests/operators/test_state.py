@@ -13,6 +13,7 @@ import rxstreams
 from rxstreams import DeadLetter, Retry, Skip, Stream, aggregates as agg, operators as ops
 from rxstreams.errors import SinkError
 from rxstreams.operators.processing import Process
+from rxstreams.patterns import stage
 from rxstreams.runtime.graph import Graph
 from tests.laws.harness import Drive, End, Event, Rec, Tick, lines, random_events
 from tests.laws.pipelines import Pulse
@@ -57,6 +58,7 @@ STATEFUL: dict[str, Callable[[], Any]] = {
     "zip": lambda: ops.zip(lines("b")),
     "as_of_join": lambda: ops.as_of_join(lines("b").pipe(ops.key_by(lambda x: x % 5))),
     "dedup": lambda: ops.dedup(ttl=5),
+    "detect": lambda: ops.detect(stage("even", lambda x: x % 2 == 0).followed_by(stage("odd", lambda x: x % 2)).within(5)),
     "interval_join": lambda: ops.interval_join(lines("b").pipe(ops.key_by(lambda x: x % 5)), within=5, how="outer"),
     "join_table": lambda: ops.join_table(rxstreams.table(lines("b").pipe(ops.key_by(lambda x: x % 5)))),
     "windowed": lambda: ops.windowed(rxstreams.session(9), n=agg.count(), total=agg.sum()),
