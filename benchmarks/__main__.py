@@ -20,7 +20,7 @@ from pathlib import Path
 
 import structlog
 
-from benchmarks import brokers, data, http, joins, loops, measure, pipelines, vocabulary, windows
+from benchmarks import brokers, data, http, joins, loops, measure, patterns, pipelines, vocabulary, windows
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
 
@@ -94,12 +94,13 @@ def main() -> None:
     lines = ["| work | ratio to the reference | quartiles | goal | wall ÷ CPU | ns a record |", "|---|---|---|---|---|---|"]
     print("\n".join(lines))
     pairs = options.pairs
-    all_ratios = ratios(records, pairs), windows.ratios(len(records), pairs), joins.ratios(pairs), vocabulary.ratios(pairs)
+    families = windows.ratios(len(records), pairs), joins.ratios(pairs), patterns.ratios(pairs), vocabulary.ratios(pairs)
+    all_ratios = ratios(records, pairs), *families
     for ratio in chain(*all_ratios):
         lines.append(ratio.row())
         print(lines[-1], flush=True)
     lines += ["", "| figure | measured | goal |", "|---|---|---|"]
-    rows = [*vocabulary.rows(), *windows.rows(), *joins.rows()]
+    rows = [*vocabulary.rows(), *windows.rows(), *joins.rows(), *patterns.rows()]
     rows += [(name, f"{value:.2f} µs a record, scaled", goal) for name, value, goal in brokers.broker_rows()]
     ratio, milliseconds = import_ratio(options.pairs)
     rows.append(("`import rxstreams` ÷ `import reactivex`, CPU", f"{ratio:.2f} ({milliseconds:.0f} ms)", "≤ 1.3"))

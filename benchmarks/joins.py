@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import statistics
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -26,12 +25,12 @@ def ratios(pairs: int) -> Iterator[measure.Ratio]:
     """The workloads against their loops."""
     merged = data.merged(200_000)
     both = _both(merged)
-    join = lambda: _collected(both, _joined())  # noqa: E731  # a value among values
+    join = lambda: pipelines.collected(both, _joined())  # noqa: E731  # a value among values
     name = f"W4 join of orders and payments within 5 min, {len(merged):,} records"
     yield measure.compare(name, "≥ 0.65", lambda: loops.w4(merged), join, records=len(merged), same=_same_rows, pairs=pairs)
     many = data.orders(500_000)[:-1]  # at the 500,000th record of an epoch there is a commit, and the loop has none
     orders = pipelines.memory(many)
-    once = lambda: _collected(orders, _source("orders", loops.Order).pipe(ops.dedup("id", ttl=3600)))  # noqa: E731
+    once = lambda: pipelines.collected(orders, _source("orders", loops.Order).pipe(ops.dedup("id", ttl=3600)))  # noqa: E731
     name = f"W5 dedup, 1 h, {len(many):,} records"
     yield measure.compare(name, "≥ 0.7", lambda: loops.w5(many), once, records=len(many), pairs=pairs)
 
@@ -53,18 +52,6 @@ def _joined() -> Stream[Any]:
     payments = _source("payments", loops.Payment).pipe(ops.key_by("order_id"))
     orders = _source("orders", loops.Order).pipe(ops.key_by("id"))
     return orders.pipe(ops.interval_join(payments, within=300), ops.map(lambda pair: (pair[0].id, pair[1].payment_id)))
-
-
-def _collected(broker: Broker, stream: Stream[Any]) -> list[Any]:
-    out: list[Any] = []
-
-    async def main() -> None:
-        app = f"joins-{next(pipelines._apps)}"
-        async with rxs.start(stream.pipe(ops.to_callable(out.append)), app=app, broker=broker, commit_interval=60.0) as running:
-            await running.wait()
-
-    asyncio.run(main())
-    return out
 
 
 def _same_rows(expected: list[Any], got: list[Any]) -> bool:

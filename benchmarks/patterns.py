@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import statistics
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +11,6 @@ import msgspec
 import rxstreams as rxs
 from benchmarks import data, loops, measure, pipelines
 from rxstreams import Stream, operators as ops
-from rxstreams.brokers import Broker
 from rxstreams.brokers.memory import MemoryBroker
 from rxstreams.patterns import past_last, stage
 
@@ -28,7 +26,8 @@ def ratios(pairs: int) -> Iterator[measure.Ratio]:
     payments = data.payments(500_000)
     broker = pipelines.filled(MemoryBroker(), payments, "payments")
     three = failed.times(3).within(300)
-    found = lambda: _collected(broker, _by_user().pipe(ops.detect(three, skip=past_last)))  # noqa: E731  # a value among values
+    ends = ops.map(lambda match: (match.key, match.end))
+    found = lambda: pipelines.collected(broker, _by_user().pipe(ops.detect(three, skip=past_last), ends))  # noqa: E731  # a value among values
     name = f"W7 three failures in 5 min, {len(payments):,} payments"
     yield measure.compare(name, "≥ 0.4", lambda: loops.w7(payments), found, records=len(payments), pairs=pairs)
 
@@ -36,20 +35,6 @@ def ratios(pairs: int) -> Iterator[measure.Ratio]:
 def _by_user(out_of_orderness: float = 10.0, **options: Any) -> Stream[Any]:
     source = rxs.from_topic("payments", loops.Payment, timestamp="ts", until="end", out_of_orderness=out_of_orderness, **options)
     return source.pipe(ops.key_by("user_id"))
-
-
-def _collected(broker: Broker, stream: Stream[Any]) -> list[Any]:
-    """As W7: the user and the last event's time of each match."""
-    out: list[Any] = []
-    ends = stream.pipe(ops.map(lambda match: (match.key, match.end)), ops.to_callable(out.append))
-
-    async def main() -> None:
-        app = f"patterns-{next(pipelines._apps)}"
-        async with rxs.start(ends, app=app, broker=broker, commit_interval=60.0) as running:
-            await running.wait()
-
-    asyncio.run(main())
-    return out
 
 
 def rows() -> Iterator[tuple[str, str, str]]:
@@ -67,8 +52,8 @@ def _passed_over() -> float:
     """CPU µs that such an event costs more than without the operator, on a machine on which W1 takes 300 ns."""
     template = b'{"order_id":"o-%d","payment_id":"p","user_id":"u-%d","status":"success","ts":%d}'
     broker = pipelines.filled(MemoryBroker(), [template % (i, i % 1000, data.T0 + i) for i in range(200_000)], "payments")
-    without, _, _ = measure.clocked(lambda: _collected(broker, _by_user().pipe(ops.filter(lambda _: False))))
-    took, _, _ = measure.clocked(lambda: _collected(broker, _by_user().pipe(ops.detect(failed.times(3).within(300)))))
+    without, _, _ = measure.clocked(lambda: pipelines.collected(broker, _by_user().pipe(ops.filter(lambda _: False))))
+    took, _, _ = measure.clocked(lambda: pipelines.collected(broker, _by_user().pipe(ops.detect(failed.times(3).within(300)))))
     return (took - without) / 200_000 * 1e6 * measure.scale()
 
 
@@ -79,7 +64,7 @@ def _long(n: int, then: Any) -> float:
     last = [template % (n, b"success", data.T0 + n)]
     records = [template % (i, b"failed", data.T0 + i) for i in range(n)] + last
     broker = pipelines.filled(MemoryBroker(), records, "payments")
-    took, _, found = measure.clocked(lambda: _collected(broker, _by_user().pipe(ops.detect(pattern, skip=past_last))))
+    took, _, found = measure.clocked(lambda: pipelines.collected(broker, _by_user().pipe(ops.detect(pattern, skip=past_last))))
     if len(found) != (n if then is None else 1):
         raise AssertionError(f"{len(found)} matches")
     return took

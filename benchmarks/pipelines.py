@@ -104,6 +104,19 @@ def loop_totals(url: str) -> dict[str, list[Any]]:
     return asyncio.run(main())
 
 
+def collected(broker: Broker, stream: Any) -> list[Any]:
+    """All that comes out of a stream."""
+    out: list[Any] = []
+
+    async def main() -> None:
+        one = stream.pipe(ops.to_callable(out.append))
+        async with rxs.start(one, app=f"collected-{next(_apps)}", broker=broker, commit_interval=60.0) as running:
+            await running.wait()
+
+    asyncio.run(main())
+    return out
+
+
 def hold(stream: Any, broker: Broker, interval: float = 60.0) -> Any:
     """Run a pipeline over a broker to its end, and keep its state: the graph as the run leaves it."""
     from rxstreams.runtime.settings import Settings, Statistics
