@@ -21,6 +21,7 @@ class Code(NamedTuple):
     """How the statements of an operator say what is not the same alone and in a source's loop.
 
     Attributes:
+        alone: Whether it is a loop of its own.
         now: The variable from which ``marked`` functions know the watermark; their last argument.
         marked: Makes a name for a function whose last argument is the watermark.
         passed: The statements that find out the watermark, and the expression for it then.
@@ -30,6 +31,7 @@ class Code(NamedTuple):
         put: The same for a result.
     """
 
+    alone: bool
     now: str
     marked: Callable[[Callable[..., Any]], str]
     passed: tuple[Sequence[str], str]
@@ -120,7 +122,7 @@ class Stepping(Outbox):
             due = f"{loop.bind(lambda: self.next_time)}()"
             behind = f"{loop.bind(self.put_behind)}(value, key, time, mark, order)"
             put = partial(_add, loop, keyed=True, timed=True, placed=True)
-            lines = self.lines(loop, Code("mark", loop.bind, ((), "mark"), due, behind, put, partial(put, self.out)), port)
+            lines = self.lines(loop, Code(True, "mark", loop.bind, ((), "mark"), due, behind, put, partial(put, self.out)), port)
             code = f"""
 def step(records, due):
 {indented(loop.before, 1)}
@@ -150,7 +152,7 @@ def step(records, due):
         seen = f"seen{loop.bind(self)}"  # the time of which ``mark`` is: for many records after it, it stays
         loop.before.append(f"{seen} = None")
         passed = [f"if {seen} != high: {seen} = high; mark{seen} = {loop.bind(clock.mark)}(high)"], f"mark{seen}"
-        code = Code("high", marked, passed, f"{loop.bind(clock.due)}()", behind, put, partial(put, self.out))
+        code = Code(False, "high", marked, passed, f"{loop.bind(clock.due)}()", behind, put, partial(put, self.out))
         loop.lines += self.lines(loop, code._replace(put=lambda *_: []) if self.passes else code, port)
         loop.closed = not self.passes
         loop.after.append(self.pass_on)
@@ -244,16 +246,6 @@ def _add(loop: Loop, out: Batch, value: str, time: str, *, keyed: bool, timed: b
 def add(b: Batch, values: Sequence[Any], keys: Iterable[Hashable], time: int, order: float, mark: int) -> None:
     """Add records that have one time and place."""
     n = len(values)
-    if n == 1:
-        for column, one in (
-            (b.values, values[0]),
-            (b.keys, next(iter(keys))),
-            (b.times, time),
-            (b.order, order),
-            (b.marks, mark),
-        ):
-            column.append(one)  # type: ignore[union-attr]  # the columns of a batch that is being made are lists
-        return
     for column, more in (
         (b.values, values), (b.keys, keys), (b.times, repeat(time, n)), (b.order, repeat(order, n)), (b.marks, repeat(mark, n)),
     ):  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Any
 
 from rxstreams.patterns.automaton import Automaton, Condition, Wait
 from rxstreams.patterns.compiled import Advance
-from rxstreams.patterns.partial import Chain, Open, Taken, each, events_of, join, linked
+from rxstreams.patterns.partial import Chain, Open, Taken, each, events_of, join, linked, only_way
 
 __all__ = ["advancing_each"]
 
@@ -16,13 +16,10 @@ def advancing_each(automaton: Automaton) -> Advance:
     places, stages = automaton.places, [place.stage for place in automaton.places]
 
     def advance(state: Open, value: Any, time: int, holds: int) -> Chain:
-        number, ended = state.number + 1, state.ended
-        waits, reached, done, made = (
-            state.waits.copy(),
-            dict[int, Chain](),
-            None,
-            0,
-        )  # conditions may raise: then all is as it was
+        number, ended, made = state.number + 1, state.ended, 0
+        waits = state.waits.copy()  # conditions may raise: then all is as it was
+        reached: dict[int, Chain] = {}
+        done: Chain = None
         for i, wait in enumerate(automaton.waits):
             waits[i], met = meet(wait, waits[i], value, holds, number, ended)
             if met is not None and wait.place is None:
@@ -44,7 +41,7 @@ def advancing_each(automaton: Automaton) -> Advance:
         state.number, state.waits = number, waits
         state.size += made
         if begun and automaton.within is not None:
-            state.starts = [*(state.starts or ()), number, time]
+            state.begin(time)
         return done if done is not None and done.last > ended else None
 
     def meet(wait: Wait, chain: Chain, value: Any, holds: int, number: int, ended: int) -> tuple[Chain, Chain]:
@@ -56,7 +53,7 @@ def advancing_each(automaton: Automaton) -> Advance:
             if one.last <= ended or holds & wait.kill or (fresh and holds & wait.next_kill):
                 continue
             guards = (*wait.guards, *(wait.next_guards if fresh else ()))
-            before = events_of(way(one), stages) if guards or wait.given is not None else {}
+            before = events_of(only_way(one, ended) or (), stages) if guards or wait.given is not None else {}
             if any_of(guards, holds, value, before):
                 continue
             if wait.place is None:
@@ -75,13 +72,3 @@ def advancing_each(automaton: Automaton) -> Advance:
 def any_of(guards: tuple[Condition, ...], holds: int, value: Any, before: dict[str, list[Any]]) -> bool:
     """Whether one of these holds, given the events before."""
     return any(holds & guard.bit and guard.given(value, before) for guard in guards)  # type: ignore[misc]  # a guard has one
-
-
-def way(one: Taken) -> list[Taken]:
-    """The events up to this one, where there is one way to it."""
-    found = []
-    at: Any = one
-    while at is not None:
-        found.append(at)
-        at = at.before
-    return found[::-1]

@@ -126,7 +126,7 @@ class Automaton:
     """
 
     def __init__(self, pattern: Pattern) -> None:
-        self.pattern, self.within = pattern, pattern.millis
+        self.within = pattern.millis
         self.conditions: list[Where] = []
         self.labels: list[str] = []
         self.always = 0

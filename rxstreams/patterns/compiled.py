@@ -45,11 +45,7 @@ def advance(state, value, time, holds):
 {indented(lines, 1)}
     state.number, state.waits = number, [{", ".join(waits)}]
     state.size += made
-    if begun and {automaton.within is not None}:
-        if state.starts is None:
-            state.starts = [number, time]
-        else:
-            state.starts += (number, time)
+    if begun and {automaton.within is not None}: state.begin(time)
     return None if done is None or done.last <= ended else done
 """
     names = {"taken": Taken, "linked": linked, "join": join, "older": older}

@@ -242,9 +242,7 @@ class Matcher:
             number, began = starts[:2]
             end = began + self.within - 1
             if number > state.ended:
-                complete: Chain = None
-                for i in self.absences:
-                    complete = join(complete, state.waits[i])
+                complete = join(*(state.waits[i] for i in self.absences))
                 several = list(ways(complete, state.ended, number))
                 if self.reports:
                     run_out += [self.found(way, end) for way in self.unfinished(state, complete, number)]
@@ -261,10 +259,7 @@ class Matcher:
     def unfinished(self, state: Open, complete: Chain, number: int) -> Iterator[list[Taken]]:
         """The partial matches that began with event ``number``, but those that are complete and could only go on."""
         apart = {id(one) for one in each(complete)}
-        heads: Chain = None
-        for chain in state.waits:
-            heads = join(heads, chain)
-        for one in each(heads):
+        for one in each(join(*state.waits)):
             if id(one) not in apart and not self.places[one.place].final:
                 yield from ways(one, state.ended, number)
 
@@ -272,10 +267,7 @@ class Matcher:
 
     def partial(self, state: Open) -> Iterator[Found]:
         """The partial matches that are open."""
-        heads: Chain = None
-        for chain in state.waits:
-            heads = join(heads, chain)
-        for way in sorted(ways(heads, state.ended), key=lambda way: way[0].number):
+        for way in sorted(ways(join(*state.waits), state.ended), key=lambda way: way[0].number):
             yield self.found(way)
 
     def too_many(self, what: str, holds: int) -> str:

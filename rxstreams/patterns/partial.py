@@ -117,6 +117,12 @@ class Open:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Open) and all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
 
+    def begin(self, time: int) -> None:
+        """A match may have begun with the last event, whose time this is."""
+        if self.starts is None:
+            self.starts = []
+        self.starts += (self.number, time)
+
     def clear(self) -> None:
         """Nothing is open any more."""
         self.waits = [None] * len(self.waits)
@@ -146,18 +152,19 @@ def each(chain: Chain) -> Iterator[Taken]:
         yield chain.one
         chain = chain.rest
     if chain is not None:
-        yield chain  # type: ignore[misc]  # ditto
+        yield chain  # type: ignore[misc]  # no link
 
 
-def join(a: Chain, b: Chain) -> Chain:
-    """The events of two chains, each once."""
-    if a is None or b is None:
-        return b if a is None else a
-    both = {id(one): one for one in (*each(a), *each(b))}
-    chain: Chain = None
-    for one in sorted(both.values(), key=lambda one: one.number):
-        chain = linked(one, chain)
-    return chain
+def join(*chains: Chain) -> Chain:
+    """The events of several chains, each once."""
+    some = [chain for chain in chains if chain is not None]
+    if len(some) < 2:
+        return some[0] if some else None
+    ones = {id(one): one for chain in some for one in each(chain)}
+    joined: Chain = None
+    for one in sorted(ones.values(), key=lambda one: one.number):
+        joined = linked(one, joined)
+    return joined
 
 
 def first_after(chain: Chain, ended: int) -> int | None:
