@@ -192,17 +192,12 @@ class Detecting(Stepping):
             if not 1 << i & automaton.always
         }
         keep = [f"{loop.bind(self.keep)}(value, key, time, holds)"]
-        if code.now == "mark":
+        if code.alone:
             keep.append(f"if {loop.bind(self.events.times)}[0] == time: due = {code.due}")
         lines = [f"holds = {automaton.always}", *(f"if {condition}: holds |= {bit}" for bit, condition in conditions.items())]
-        if automaton.sensitive or automaton.always:
-            lines += keep
-        else:
-            # Where nothing must be next to something, an event for which no condition holds makes no difference to anybody.
-            lines += ["if holds:", *(f"    {line}" for line in keep)]
-        if len(conditions) == 1 and not (automaton.sensitive or automaton.always):
-            [(bit, condition)] = conditions.items()
-            lines = [f"if {condition}:", f"    holds = {bit}", *(f"    {line}" for line in keep)]
+        # Where nothing must be next to something, an event for which no condition holds makes no difference to anybody.
+        every = automaton.sensitive or automaton.always
+        lines += keep if every else ["if holds:", *(f"    {line}" for line in keep)]
         late = [f"if time < {code.now}:", *(f"    {line}" for line in find_out), f"    if time < {mark}: {code.behind}; continue"]
         return [*late, *lines]
 
@@ -217,11 +212,7 @@ class Detecting(Stepping):
             state.waiting.append((time, holds, value))
         else:
             insort(state.waiting, (time, holds, value), key=_time)
-        if time in self.events.keys:
-            self.events.keys[time].append(key)
-        else:
-            self.events.keys[time] = [key]
-            heappush(self.events.times, time)
+        self.events.add(time, key)
         self.dirty.add(key)
         self.youngest = value
 
@@ -259,7 +250,9 @@ class Detecting(Stepping):
         events, state.waiting = state.waiting, None
         if len(events) > 1:
             passed = bisect_right(events, due - 1, key=_time)
-            events, state.waiting = events[:passed], events[passed:] or None
+            if passed < len(events):  # the rest stays where it is: it may be much more
+                events, state.waiting = events[:passed], events
+                del state.waiting[:passed]
         take = self.matcher.take
         self.dirty.add(key)
         for time, holds, value in events:
@@ -308,7 +301,7 @@ class Detecting(Stepping):
         """See to it that a key is looked at when something of it is over; forget it if nothing is left."""
         self.dirty.add(key)
         if not state.alive:
-            state.starts = None
+            state.clear()  # also where an event waits: what is left must not depend on whether it has come yet
             if state.waiting is None:
                 del self.states[key]
             return

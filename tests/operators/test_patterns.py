@@ -385,3 +385,10 @@ def test_repetitions_of_one_key_are_linear() -> None:
     drive.feed([Rec("a", 0, {"key": "k", "e": "b"}, 100_000), End("a")], cuts=())
     [match] = drive.outcome().values[0]
     assert len(match["a"]) == 10_000
+
+
+def test_what_a_broken_match_leaves_does_not_depend_on_what_waits() -> None:
+    """An event that waits already when the match breaks, or that comes after it, is the first of what is new."""
+    another = Rec("a", 0, {"key": "other", "e": "x"}, 4_000)
+    events = [*came("a d"), another, Rec("a", 0, {"key": "k", "e": "a"}, 4_000), End("a")]
+    assert run(events, look(A.next(B)), cuts=()).states == run(events, look(A.next(B))).states
