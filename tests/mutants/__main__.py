@@ -51,7 +51,9 @@ def tried(one: Mutant, tree: Path) -> Result:
         return Result(False, f"STALE: its text is {text.count(one.text)} times in {one.file}", 0.0)
     file.write_text(text.replace(one.text, one.instead))
     try:
-        done = tests(tree, list(one.tests), f"--timeout={SECONDS}")
+        # A thread ends the process of a test that hangs, with status 1. A signal may come between two lines, of which pytest
+        # cannot tell where it was, and then breaks itself.
+        done = tests(tree, list(one.tests), f"--timeout={SECONDS}", "--timeout-method=thread")
     finally:
         file.write_text(text)
     seconds = time.monotonic() - began
