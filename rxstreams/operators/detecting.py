@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import partial
-from heapq import heappop, heappush
-from operator import itemgetter
 from typing import Any, TypeVar
 
 from reactivex import Observable
 
 from rxstreams.batch import Batch
 from rxstreams.errors import ConfigError, Policy, check_policy
+from rxstreams.operators.agendas import Agenda, Waiting
 from rxstreams.operators.arguments import check_count, check_name, check_savable
 from rxstreams.operators.stepping import Code, Stepping, add
 from rxstreams.operators.stores import PARTS
@@ -32,7 +30,6 @@ from rxstreams.watermarks import END
 __all__ = ["Detecting", "detect"]
 
 A = TypeVar("A", bound=Any)
-_time = itemgetter(0)
 
 
 def detect(
@@ -102,38 +99,8 @@ def _pack(state: Open) -> Any:
     return pack(packed(state))
 
 
-class Agenda:
-    """Keys that something is to be done for, by when.
-
-    Attributes:
-        keys: By time, in no order, and perhaps more than once.
-        times: A heap of the times.
-    """
-
-    def __init__(self) -> None:
-        self.keys: dict[int, list[Hashable]] = {}
-        self.times: list[int] = []
-
-    def __len__(self) -> int:
-        return sum(map(len, self.keys.values()))
-
-    def add(self, time: int, key: Hashable) -> None:
-        """Something is to be done for a key."""
-        keys = self.keys.get(time)
-        if keys is None:
-            self.keys[time] = [key]
-            heappush(self.times, time)
-        else:
-            keys.append(key)
-
-    def take(self) -> Sequence[Hashable]:
-        """The keys of the first time, each once, in the order of their encodings."""
-        keys = self.keys.pop(heappop(self.times))
-        return keys if len(keys) == 1 else sorted(set(keys), key=ordered)
-
-
 class Detecting(Stepping):
-    """``states`` has what each key has open.
+    """``states`` has what each key has open, and a part of its own the events that wait.
 
     An event waits until the watermark has passed it. What is due is done in order of time: events of time *t* when the watermark
     is *t* + 1, before the partial matches whose time is over then, as these may still have taken them; of one time in the order
@@ -151,11 +118,11 @@ class Detecting(Stepping):
         super().__init__()
         self.automaton, self.on_error = automaton, on_error
         self.matcher = Matcher(automaton, skip, limit)
-        self.events, self.timers = Agenda(), Agenda()
-        """By what time keys have events waiting, and when their partial matches are looked at."""
+        self.waiting, self.timers = Waiting(self), Agenda()
+        """The events, and when keys' partial matches are looked at."""
+        self.parts = (self.waiting,)
         self.step = 1
         self.asides["timed_out"] = Batch([], [], [], [], [])
-        self.youngest: Any = None
         self.kinds: set[type] = set()
 
     def start(self) -> None:
@@ -164,8 +131,6 @@ class Detecting(Stepping):
             self.matcher.report()
         self.step = max(1, self.matcher.within // PARTS) if self.matcher.silent else 1
         for key, state in self.states.items():
-            for time, _, _ in state.waiting or ():
-                self.events.add(time, key)
             if state.awaited is not None:
                 self.timers.add(state.awaited, key)
             if state.alive:
@@ -175,12 +140,11 @@ class Detecting(Stepping):
     def next_time(self) -> int:
         if self.fused:
             return END
-        events, timers = self.events.times, self.timers.times
-        return min(events[0] + 1 if events else END, timers[0] if timers else END)
+        return min(self.waiting.next_time, self.timers.times[0] if self.timers.times else END)
 
     @property
     def pending(self) -> int:
-        return len(self.events) + len(self.timers)
+        return len(self.waiting.heap) + len(self.timers)
 
     # Records.
 
@@ -191,9 +155,9 @@ class Detecting(Stepping):
             for i, condition in enumerate(automaton.conditions)
             if not 1 << i & automaton.always
         }
-        keep = [f"{loop.bind(self.keep)}(value, key, time, holds)"]
+        keep = self.waiting.adding(loop)
         if code.alone:
-            keep.append(f"if {loop.bind(self.events.times)}[0] == time: due = {code.due}")
+            keep.append(f"if time < due: due = {code.due}")
         lines = [f"holds = {automaton.always}", *(f"if {condition}: holds |= {bit}" for bit, condition in conditions.items())]
         # Where nothing must be next to something, an event for which no condition holds makes no difference to anybody.
         every = automaton.sensitive or automaton.always
@@ -201,40 +165,36 @@ class Detecting(Stepping):
         late = [f"if time < {code.now}:", *(f"    {line}" for line in find_out), f"    if time < {mark}: {code.behind}; continue"]
         return [*late, *lines]
 
-    def keep(self, value: Any, key: Hashable, time: int, holds: int) -> None:
-        """An event waits for the watermark to pass it."""
-        state = self.states.get(key)
-        if state is None:
-            state = self.states[key] = Open(len(self.automaton.waits))
-        if state.waiting is None:
-            state.waiting = [(time, holds, value)]
-        elif state.waiting[-1][0] <= time:
-            state.waiting.append((time, holds, value))
-        else:
-            insort(state.waiting, (time, holds, value), key=_time)
-        self.events.add(time, key)
-        self.dirty.add(key)
-        self.youngest = value
-
     # Time.
 
     def reach(self, mark: int) -> None:
-        events, timers = self.events.times, self.timers.times
-        while events or timers:
-            event = events[0] + 1 if events else END
-            timer = timers[0] if timers else END
-            if event <= timer:
-                if event > mark:
-                    break
-                for key in self.events.take():
-                    self.take(key, event, mark)
-            elif timer > mark:
-                break
-            else:
-                for key in self.timers.take():
-                    self.expire(key, timer, mark)
+        states, timers, dirty, take = self.states, self.timers.times, self.dirty, self.matcher.take
+        for time, key, holds, value in self.waiting.taken(mark):
+            if timers and timers[0] <= time:
+                self.look(time, mark)
+            state = states.get(key)
+            if state is None:
+                state = states[key] = Open(len(self.automaton.waits))
+            dirty.add(key)
+            try:
+                found = take(state, value, time, holds)
+            except Exception as error:
+                found = self.failed(error, partial(take, state, value, time, holds), value, key, time, mark)
+            if found:
+                self.put(self.matches(key, found), [key] * len(found), time, time + 1, mark)
+            if state.awaited is None or state.complete is not None:
+                self.look_again(key, state)
+        self.look(mark, mark)
         if mark == END:
             self.finish_turns()
+
+    def look(self, until: int, mark: int) -> None:
+        """Look at the keys of which something may be over by then."""
+        times = self.timers.times
+        while times and times[0] <= until:
+            due = times[0]
+            for key in self.timers.take():
+                self.expire(key, due, mark)
 
     def finish_turns(self) -> None:
         """No event comes any more: matches that wait for open ones which began before them need not wait."""
@@ -244,35 +204,13 @@ class Detecting(Stepping):
             self.put(self.matches(key, found), [key] * len(found), max(end for _, end, _ in found), END, END)
             self.look_again(key, state)
 
-    def take(self, key: Hashable, due: int, mark: int) -> None:
-        """Take in a key's events that the watermark ``due`` passes."""
-        state = self.states[key]
-        events, state.waiting = state.waiting, None
-        if len(events) > 1:
-            passed = bisect_right(events, due - 1, key=_time)
-            if passed < len(events):  # the rest stays where it is: it may be much more
-                events, state.waiting = events[:passed], events
-                del state.waiting[:passed]
-        take = self.matcher.take
-        self.dirty.add(key)
-        for time, holds, value in events:
-            try:
-                found = take(state, value, time, holds)
-            except Exception as error:
-                again = partial(take, state, value, time, holds)
-                found = self.failed(error, key, value, time, due, mark, again)
-            if found:
-                self.put(self.matches(key, found), [key] * len(found), time, due, mark)
-        if state.awaited is None or state.complete is not None:
-            self.look_again(key, state)
-
     def failed(
-        self, error: Exception, key: Hashable, value: Any, time: int, due: int, mark: int, again: Callable[[], Sequence[Found]]
+        self, error: Exception, again: Callable[[], Sequence[Found]], value: Any, key: Hashable, time: int, mark: int
     ) -> Sequence[Found]:
         """The policy decides about an event."""
         if isinstance(error, TooManyPartialMatches):
             error = TooManyPartialMatches(f"key {original(key)!r}, {error}")
-        moment = self.host.moment(due, mark)
+        moment = self.host.moment(time + 1, mark)
         about = Batch((value,), (time,), (key,), (moment.order,), (moment.before,))
         answer = self.host.failed(error, about, 0, again)
         return [] if answer is LOST else answer
@@ -285,9 +223,10 @@ class Detecting(Stepping):
         self.dirty.add(key)
         state.awaited = None
         if self.matcher.silent and state.complete is None:
-            if state.starts is not None and state.starts[-1] + self.matcher.within <= due:
-                state.clear()
-            self.look_again(key, state)
+            if state.starts is None or state.starts[-1] + self.matcher.within <= due:
+                del self.states[key]
+            else:
+                self.look_again(key, state)
             return
         found, run_out = self.matcher.expire(state, due)
         if found:
@@ -301,9 +240,7 @@ class Detecting(Stepping):
         """See to it that a key is looked at when something of it is over; forget it if nothing is left."""
         self.dirty.add(key)
         if not state.alive:
-            state.clear()  # also where an event waits: what is left must not depend on whether it has come yet
-            if state.waiting is None:
-                del self.states[key]
+            del self.states[key]
             return
         due = self.matcher.due(state)
         if due is not None:
@@ -328,6 +265,8 @@ class Detecting(Stepping):
 
     def check_kept(self) -> None:
         # A look at one event of a kind.
-        if type(self.youngest) not in self.kinds:
-            self.kinds.add(type(self.youngest))
-            check_savable(self, self.youngest)
+        for place in self.waiting.heap[-1:]:
+            *_, value = self.waiting.states[place]
+            if type(value) not in self.kinds:
+                self.kinds.add(type(value))
+                check_savable(self, value)

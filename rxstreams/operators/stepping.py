@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
-from itertools import repeat
 from operator import length_hint
 from typing import Any, ClassVar, NamedTuple
 
@@ -246,10 +245,11 @@ def _add(loop: Loop, out: Batch, value: str, time: str, *, keyed: bool, timed: b
 def add(b: Batch, values: Sequence[Any], keys: Iterable[Hashable], time: int, order: float, mark: int) -> None:
     """Add records that have one time and place."""
     n = len(values)
-    for column, more in (
-        (b.values, values), (b.keys, keys), (b.times, repeat(time, n)), (b.order, repeat(order, n)), (b.marks, repeat(mark, n)),
-    ):  # fmt: skip
-        column.extend(more)  # type: ignore[union-attr]  # the columns of a batch that is being made are lists
+    b.values.extend(values)  # type: ignore[attr-defined]  # the columns of a batch that is being made are lists
+    b.keys.extend(keys)  # type: ignore[union-attr]  # ditto
+    b.times.extend([time] * n)  # type: ignore[union-attr]  # ditto
+    b.order.extend([order] * n)  # type: ignore[union-attr]  # ditto
+    b.marks.extend([mark] * n)  # type: ignore[union-attr]  # ditto
 
 
 def _fails(again: Callable[[], None]) -> bool:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from rxstreams.patterns.automaton import Automaton, Condition, Wait
-from rxstreams.patterns.compiled import Advance
-from rxstreams.patterns.partial import Chain, Open, Taken, each, events_of, join, linked, only_way
+from rxstreams.patterns.partial import Chain, Taken, each, events_of, join, linked, only_way
 
 __all__ = ["advancing_each"]
+
+
+Advance = Callable[[tuple[Chain, ...], Any, int, int, int, int], tuple[tuple[Chain, ...], Chain, bool, int]]
+"""Of what waits, an event, its time and number, that of the last one with which no match may begin, and what holds: what waits
+then, with which events matches are complete, whether one has begun, and how many events were taken."""
 
 
 def advancing_each(automaton: Automaton) -> Advance:
     """The step of an automaton that is ``exact``; each event that is taken has one event before it."""
     places, stages = automaton.places, [place.stage for place in automaton.places]
 
-    def advance(state: Open, value: Any, time: int, holds: int) -> Chain:
-        number, ended, made = state.number + 1, state.ended, 0
-        waits = state.waits.copy()  # conditions may raise: then all is as it was
+    def advance(
+        before: tuple[Chain, ...], value: Any, time: int, number: int, ended: int, holds: int
+    ) -> tuple[tuple[Chain, ...], Chain, bool, int]:
+        waits, made = list(before), 0
         reached: dict[int, Chain] = {}
         done: Chain = None
         for i, wait in enumerate(automaton.waits):
@@ -38,11 +44,7 @@ def advancing_each(automaton: Automaton) -> Advance:
                     done = join(done, one)
                 for i in places[place].waits:
                     waits[i] = linked(one, waits[i])
-        state.number, state.waits = number, waits
-        state.size += made
-        if begun and automaton.within is not None:
-            state.begin(time)
-        return done if done is not None and done.last > ended else None
+        return tuple(waits), done, bool(begun), made
 
     def meet(wait: Wait, chain: Chain, value: Any, holds: int, number: int, ended: int) -> tuple[Chain, Chain]:
         """What of a chain waits on, and what has met what it waited for."""

@@ -1,55 +1,91 @@
-"""An automaton's step as code of its own: what it does for one event, where conditions do not depend on the events before."""
+"""An automaton's step as code of its own: what it does for one event."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from rxstreams.patterns.apart import advancing_each
 from rxstreams.patterns.automaton import Automaton, Wait
-from rxstreams.patterns.partial import Chain, Link, Open, Taken, join, linked
+from rxstreams.patterns.partial import Chain, Found, Link, Open, Taken, join, linked
 from rxstreams.stream.loops import define, indented
 
-__all__ = ["Advance", "advancing"]
+__all__ = ["Take", "stepping"]
 
-Advance = Callable[[Open, Any, int, int], Chain]
-"""Takes in an event, its time and what holds for it, with what a key has open; the events with which matches are complete."""
+Take = Callable[[Open, Any, int, int], Sequence[Found]]
+"""Takes in an event, its time and what holds for it, with what a key has open; returns the matches that come out."""
 
 
-def advancing(automaton: Automaton) -> Advance:
-    """The step of an automaton that is not ``exact``: all partial matches at one place fare alike."""
-    waits = [f"w{i}" for i in range(len(automaton.waits))]
-    lines = [f"[{', '.join(waits)}] = state.waits"] if waits else []
-    lines += [f"r{place} = None" for place in range(len(automaton.places))]
+def stepping(
+    automaton: Automaton,
+    limit: int,
+    pass_over: Callable[[Open, int], None],
+    make_room: Callable[[Open], int],
+    completed: Callable[[Open, Chain, tuple[Chain, ...], int, int], Sequence[Found]],
+) -> Take:
+    """The step of an automaton. If it raises, which conditions may, nothing has changed.
+
+    Args:
+        automaton: What is looked for.
+        limit: How many events may be taken.
+        pass_over: Lets no match have what began too long before a time.
+        make_room: Lets go of what is over; returns how many events are taken then.
+        completed: What comes out when something is complete, or too much is taken; given what waited before, and how many events
+            were taken now.
+    """
+    waits = "".join(f"w{i}, " for i in range(len(automaton.waits)))
+    if automaton.exact:
+        body = ["after, done, begun, made = each(before, value, time, number, ended, holds)"]
+    else:
+        body = ["done, begun, made = None, False, 0", *_alike(automaton), f"after = ({waits})"]
+        body[:0] = [f"({waits}) = before"]
+    over, begin = [], []
+    if automaton.within is not None:
+        over = [
+            "starts = state.starts",
+            f"if starts is not None and starts[1] + {automaton.within} <= time: pass_over(state, time)",
+        ]
+        begin = ["if begun and state.starts is None: state.starts = [number, time]", "elif begun: state.starts += (number, time)"]
+    code = f"""
+def take(state, value, time, holds):
+{indented(over, 1)}
+    size = state.size
+    if size >= state.bound or size > {limit - len(automaton.places)}: size = make_room(state)
+    before, number, ended = state.waits, state.number + 1, state.ended
+{indented(body, 1)}
+    state.waits, state.number, state.size = after, number, size + made
+{indented(begin, 1)}
+    if done is None and state.complete is None and size + made <= {limit}: return ()
+    return completed(state, done, before, made, holds)
+"""
+    names = {"taken": Taken, "linked": linked, "join": join, "older": older, "each": advancing_each(automaton)}
+    names |= {"pass_over": pass_over, "make_room": make_room, "completed": completed}
+    return define("take", code, names)  # type: ignore[no-any-return]  # it is what the code defines
+
+
+def _alike(automaton: Automaton) -> Iterator[str]:
+    """The statements where no condition depends on the events before: all partial matches at one place fare alike."""
+    met = {wait.place for wait in automaton.waits}
+    yield from (f"r{place} = None" for place in range(len(automaton.places)) if place in met)
     for i, wait in enumerate(automaton.waits):
-        lines += [f"if w{i} is not None:", *(f"    {line}" for line in _meeting(f"w{i}", wait))]
+        yield f"if w{i} is not None:"
+        yield from (f"    {line}" for line in _meeting(f"w{i}", wait))
     starts = {start.place: start for start in automaton.starts}
     for place in range(len(automaton.places)):
-        start, before = starts.get(place), f"r{place}"
-        lines.append(f"if {before} is not None and {before}.last <= ended: {before} = None")
+        start, before = starts.get(place), f"r{place}" if place in met else None
         made = [f"    {line}" for line in _taken(automaton, place)]
         if start is not None:
-            begins = f"holds & {start.bit}" + (f" and not holds & {start.kill}" if start.kill else "")
-            first = f"number if {before} is None else {before}.first"
-            lines += [f"if {begins}:", "    begun = True"]
-            lines += [
-                f"    one = taken({place}, value, time, number, {before}, {first}, number)",
-                *made,
-                f"elif {before} is not None:",
-            ]
-        else:
-            lines.append(f"if {before} is not None:")
-        lines += [f"    one = taken({place}, value, time, number, {before}, {before}.first, {before}.last)", *made]
-    code = f"""
-def advance(state, value, time, holds):
-    number, ended, done, begun, made = state.number + 1, state.ended, None, False, 0
-{indented(lines, 1)}
-    state.number, state.waits = number, [{", ".join(waits)}]
-    state.size += made
-    if begun and {automaton.within is not None}: state.begin(time)
-    return None if done is None or done.last <= ended else done
-"""
-    names = {"taken": Taken, "linked": linked, "join": join, "older": older}
-    return define("advance", code, names)  # type: ignore[no-any-return]  # it is what the code defines
+            if before is not None:
+                yield f"if {before} is not None and {before}.last <= ended: {before} = None"
+            first = "number" if before is None else f"number if {before} is None else {before}.first"
+            yield f"if holds & {start.bit}" + (f" and not holds & {start.kill}:" if start.kill else ":")
+            yield "    begun = True"
+            yield f"    one = taken({place}, value, time, number, {before}, {first}, number)"
+            yield from made
+        if before is not None:
+            yield f"{'if' if start is None else 'elif'} {before} is not None and {before}.last > ended:"
+            yield f"    one = taken({place}, value, time, number, {before}, {before}.first, {before}.last)"
+            yield from made
 
 
 def _meeting(chain: str, wait: Wait) -> Iterator[str]:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from operator import itemgetter
-from typing import Any
 
 from rxstreams.errors import RxStreamsError
-from rxstreams.patterns.apart import advancing_each
 from rxstreams.patterns.automaton import Automaton
-from rxstreams.patterns.compiled import advancing
+from rxstreams.patterns.compiled import stepping
 from rxstreams.patterns.partial import (
     BOUND,
     Chain,
@@ -47,6 +45,7 @@ class Matcher:
             at once.
 
     Attributes:
+        take: Takes in an event; see ``stepping``.
         reports: Whether somebody wants to know of partial matches for which time ran out.
         silent: Whether nothing comes out when time is over, but perhaps a match that waits for its turn.
     """
@@ -56,9 +55,8 @@ class Matcher:
         self.within, self.stages = automaton.within or 0, [place.stage for place in automaton.places]
         self.places = automaton.places
         self.skips, self.one_each, self.past_last = skip.kind != "no_skip", skip.one_each, skip.kind == "past_last"
-        self.advance = (advancing_each if automaton.exact else advancing)(automaton)
+        self.take = stepping(automaton, limit, self.pass_over, self.make_room, self.completed)
         self.absences = [i for i, wait in enumerate(automaton.waits) if wait.place is None and wait.how == "followed_by"]
-        self.most = len(automaton.places)
         self.reports, self.silent = False, not self.absences
 
     def report(self) -> None:
@@ -67,28 +65,21 @@ class Matcher:
 
     # An event.
 
-    def take(self, state: Open, value: Any, time: int, holds: int) -> Sequence[Found]:
+    def completed(self, state: Open, done: Chain, before: tuple[Chain, ...], made: int, holds: int) -> Sequence[Found]:
         """The matches that an event completes, or makes wait no longer.
 
-        If it raises, which conditions may, nothing has changed.
-
         Args:
-            state: The key's.
-            value: The event.
-            time: When it was (ms).
+            state: The key's, with the event.
+            done: The events with which matches are complete.
+            before: What waited before the event.
+            made: How many events were taken for it.
             holds: The bits of the conditions that hold for it.
         """
-        starts = state.starts
-        if starts is not None and starts[1] + self.within <= time:
-            self.pass_over(state, time)
-        tight = state.size >= state.bound or state.size + self.most > self.limit
-        if tight:
-            self.make_room(state)
-        before = state.waits, state.number, state.size
-        done = self.advance(state, value, time, holds)
-        if tight and state.size > self.limit:
-            self.undo(state, before)
+        if state.size > self.limit:
+            self.undo(state, before, made)
             raise TooManyPartialMatches(self.too_many("partial matches", holds))
+        if done is not None and done.last <= state.ended:
+            done = None
         if done is None and state.complete is None:
             return ()
         if self.one_each:
@@ -99,22 +90,25 @@ class Matcher:
         try:
             several = self.all_ways(done, state.ended, holds)
         except TooManyPartialMatches:
-            self.undo(state, before)
+            self.undo(state, before, made)
             raise
         return self.in_turn(state, None, several) if self.skips else [self.found(way) for way in several]
 
-    def undo(self, state: Open, before: tuple[list[Chain], int, int]) -> None:
+    def undo(self, state: Open, before: tuple[Chain, ...], made: int) -> None:
         """An event has not come."""
-        state.waits, state.number, state.size = before
+        state.waits = before
+        state.number -= 1
+        state.size -= made
         if state.starts and state.starts[-2] > state.number:
             del state.starts[-2:]
             state.starts = state.starts or None
 
-    def make_room(self, state: Open) -> None:
-        """Let go of what is over."""
+    def make_room(self, state: Open) -> int:
+        """Let go of what is over; how many events are left."""
         if state.ended:
-            state.size = sweep(state.waits, state.ended)
+            state.waits, state.size = sweep(state.waits, state.ended)
         state.bound = 2 * state.size + BOUND
+        return state.size
 
     def come_out(self, state: Open, way: list[Taken]) -> Sequence[Found]:
         """A match comes out, and nothing waits for it."""
@@ -210,7 +204,7 @@ class Matcher:
     def end(self, state: Open, number: int) -> None:
         """No match may begin with event ``number``, or an earlier one, any more."""
         state.ended = max(state.ended, number)
-        state.waits = [chain if chain is not None and chain.last > state.ended else None for chain in state.waits]
+        state.waits = tuple(chain if chain is not None and chain.last > state.ended else None for chain in state.waits)
 
     def found(self, way: list[Taken], end: int | None = None) -> Found:
         """What a match is."""

@@ -97,19 +97,17 @@ class Open:
         complete: Matches that wait until none that began before them is open.
         size: How many events are taken, at most.
         bound: How many there may be before what is over is let go of.
-        waiting: The events that time has not passed, in order: their times, what holds for them, and themselves.
         awaited: The time (ms) at which the key is looked at again.
     """
 
-    __slots__ = ("awaited", "bound", "complete", "ended", "number", "size", "skipped", "starts", "waiting", "waits")
+    __slots__ = ("awaited", "bound", "complete", "ended", "number", "size", "skipped", "starts", "waits")
 
     def __init__(self, waits: int) -> None:
-        self.waits: list[Chain] = [None] * waits
+        self.waits: tuple[Chain, ...] = (None,) * waits
         self.number = self.ended = self.skipped = self.size = 0
         self.bound = BOUND
         self.starts: list[int] | None = None
         self.complete: list[Complete] | None = None
-        self.waiting: list[tuple[int, int, Any]] | None = None
         self.awaited: int | None = None
 
     __hash__ = None  # type: ignore[assignment]  # it changes
@@ -117,15 +115,9 @@ class Open:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Open) and all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
 
-    def begin(self, time: int) -> None:
-        """A match may have begun with the last event, whose time this is."""
-        if self.starts is None:
-            self.starts = []
-        self.starts += (self.number, time)
-
     def clear(self) -> None:
         """Nothing is open any more."""
-        self.waits = [None] * len(self.waits)
+        self.waits = (None,) * len(self.waits)
         self.number = self.ended = self.skipped = self.size = 0
         self.bound = BOUND
         self.starts = self.complete = None
@@ -287,20 +279,19 @@ def events_of(way: Iterable[Taken], stages: Sequence[str]) -> dict[str, list[Any
     return events
 
 
-def sweep(waits: list[Chain], ended: int) -> int:
-    """Let go of what no match that begins after ``ended`` can have; how many events are left."""
+def sweep(waits: Iterable[Chain], ended: int) -> tuple[tuple[Chain, ...], int]:
+    """What is left of this without what no match that begins after ``ended`` can have, and how many events that is."""
     whole: dict[int, tuple[Link, Chain]] = {}
     counted = set[int]()
-    for i, chain in enumerate(waits):
-        waits[i] = _alive(chain, ended, whole)
-    left = list(waits)
+    alive = tuple(_alive(chain, ended, whole) for chain in waits)
+    left = list(alive)
     while left:
         for one in each(left.pop()):
             if id(one) not in counted:
                 counted.add(id(one))
                 one.before = _alive(one.before, ended, whole)
                 left.append(one.before)
-    return len(counted)
+    return alive, len(counted)
 
 
 def _alive(chain: Chain, ended: int, whole: dict[int, tuple[Link, Chain]]) -> Chain:

@@ -37,14 +37,13 @@ def packed(state: Open) -> list[Any]:
 
     waits = [number(chain) for chain in state.waits]
     counts = [state.number, state.ended, state.skipped, state.size, state.bound, state.awaited]
-    waiting = None if state.waiting is None else [list(one) for one in state.waiting]
     complete = None if state.complete is None else [[*one[:2], list(one[2])] for one in state.complete]
-    return [rows, waits, counts, state.starts, complete, waiting]
+    return [rows, waits, counts, state.starts, complete]
 
 
 def unpacked(saved: list[Any]) -> Open:
     """The same again."""
-    rows, waits, counts, starts, complete, waiting = saved
+    rows, waits, counts, starts, complete = saved
     parts: list[Any] = []
     for row in rows:
         if len(row) == 2:
@@ -54,9 +53,8 @@ def unpacked(saved: list[Any]) -> Open:
             before, place, value, time, number, first, last = row
             parts.append(Taken(place, value, time, number, None if before < 0 else parts[before], first, last))
     state = Open(len(waits))
-    state.waits = [None if at < 0 else parts[at] for at in waits]
+    state.waits = tuple(None if at < 0 else parts[at] for at in waits)
     state.number, state.ended, state.skipped, state.size, state.bound, state.awaited = counts
     state.starts = starts
     state.complete = None if complete is None else [(first, ends, tuple(match)) for first, ends, match in complete]
-    state.waiting = None if waiting is None else [tuple(one) for one in waiting]
     return state

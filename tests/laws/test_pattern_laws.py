@@ -101,7 +101,7 @@ def test_all_is_freed_when_time_has_passed(events: list[One], rng: random.Random
     drive.graph.carry_out(lambda: vertex.forward(drive.source(name).times.now))
     drive.graph.run_posted()
     [node] = [one.node for one in drive.graph.stateful]
-    assert (node.states, node.events.keys, node.timers.keys) == ({}, {}, {})
+    assert (node.states, node.waiting.states, node.waiting.heap, node.timers.keys) == ({}, {}, [], {})
     for _ in range(8):  # every group is written anew at last
         drive.commit()
     assert drive.table.keys() == {b"position"}

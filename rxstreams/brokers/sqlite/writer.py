@@ -141,6 +141,7 @@ class Writer:
     def _run(self) -> None:
         while (job := self._queue.get()) is not None:
             self._commit([job, *self._waiting()])
+            del job  # what it wrote may be much, and the next may be long in coming
             if time.monotonic() >= self._upkeep_due:
                 self._commit([_Job(self._upkeep(), None)])
                 self._upkeep_due = time.monotonic() + self._upkeep_seconds
