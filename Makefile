@@ -4,15 +4,15 @@ PY := .venv/bin/python
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt docs bench mutants rxpy-tests soak clean
+.PHONY: help setup demo test check fmt docs bench mutants rxpy-tests kafka test-kafka soak clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv and install what the other targets need (PYTHON=python3.12 picks another Python)
 
-demo: $(STAMP) ## Run the shop live until Ctrl-C (SECONDS=15 ends it by itself)
-	@$(PY) -m pipelines.demo $(if $(SECONDS),--seconds $(SECONDS))
+demo: $(STAMP) ## Run the shop live until Ctrl-C (SECONDS=15 ends it by itself; BROKER=kafka runs it on a Kafka broker)
+	@$(if $(filter kafka,$(BROKER)),$(PY) -m tests.servers.kafka --data .kafka --) $(PY) -m pipelines.demo $(if $(SECONDS),--seconds $(SECONDS))
 
 test: $(STAMP) ## Run every test that needs no server (ARGS="-k windows -x" goes to pytest)
 	$(PY) -m pytest -n 2 --dist loadfile -m "not servers and not kafka and not soak and not bench" $(ARGS)
@@ -39,6 +39,12 @@ mutants: $(STAMP) ## Remove each guard in turn; fails if the tests do not notice
 rxpy-tests: $(STAMP) ## Run RxPY's own tests on our operators (RXPY=path of a checkout of RxPY)
 	@test -d "$(RXPY)" || { echo "make rxpy-tests needs RXPY=path of a checkout of RxPY, got '$(RXPY)'" >&2; exit 2; }
 	@$(PY) tests/rxpy/run.py $(RXPY)
+
+kafka: $(STAMP) ## Run a Kafka broker until Ctrl-C, from jars that Maven fetches (PORT=9092)
+	@$(PY) -m tests.servers.kafka $(if $(PORT),--port $(PORT))
+
+test-kafka: $(STAMP) ## Run the tests that need Kafka; they start their own (needs java and mvn)
+	$(PY) -m pytest -m "kafka and not soak" tests/kafka $(ARGS)
 
 soak: $(STAMP) ## Run the long tests
 	$(PY) -m pytest -m soak --timeout 0 $(ARGS)

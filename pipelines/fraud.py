@@ -1,9 +1,9 @@
 """Demo 9, complex event processing: patterns of payments over time, and what follows from them.
 
-In: the topic ``payments``, by each one's ``timestamp``; live, also ``unblocks``, an operator's records. Out: a line when a user
-has three failed payments within five minutes; live, also the published view ``blocked``, by which the shop refuses that user's
-payments until an operator unblocks the user. With ``--pattern retry`` it is another one: a failed payment followed by one that
-has not failed, within ten seconds.
+In: the topic ``payments``, live by when it took them, as users set clocks as they like; live, also ``unblocks``, an operator's
+records. Out: a line when a user has three failed payments within five minutes; live, also the published view ``blocked``, by
+which the shop refuses that user's payments until an operator unblocks the user. With ``--pattern retry`` it is another one: a
+failed payment followed by one that has not failed, within ten seconds.
 
 Run it with ``python -m pipelines.fraud`` beside the shop, with ``--sample`` over the example, or with ``--input FILE``, a payment
 a line:
@@ -67,13 +67,13 @@ def standings(found: Observable[Match], unblocks: Observable[Unblock]) -> rxs.St
 
 def main(*, sample: Sample = False, file: Input = None, broker: BrokerUrl = SHOP, pattern: Which = "fraud") -> None:
     """Look for a pattern in the shop's payments until Ctrl-C."""
-    reading = {"timestamp": "timestamp", "idle_after": 1.0}
+    live = not sample and file is None
+    reading = {"timestamp": None if live else "timestamp", "out_of_orderness": 1.0 if live else 1e9, "idle_after": 1.0}
     with topics_from(EXAMPLE, {"payments": Payment}, sample=sample, file=file, broker=broker, **reading) as (topics, home):
         found = (frauds if pattern == "fraud" else retries)(topics["payments"])
         lines = found.pipe(ops.map(alert if pattern == "fraud" else retry), ops.to_callable(show))
         unblocks = rxs.from_topic("unblocks", Unblock, on_error=rxs.Skip())
-        live = pattern == "fraud" and not sample and file is None
-        rxs.run(lines, *([standings(found, unblocks)] if live else []), app=pattern, broker=home)
+        rxs.run(lines, *([standings(found, unblocks)] if live and pattern == "fraud" else []), app=pattern, broker=home)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from rxstreams.errors import ConfigError
 
 __all__ = ["Broker", "Commit", "Fetched", "Put", "Record", "Retention", "TableRead", "TaskHandle", "connect"]
 
-_EXPECTED = "expected memory://, memory://name, sqlite:///relative.db or sqlite:////absolute.db"
+_EXPECTED = "expected memory://, memory://name, sqlite:///relative.db, sqlite:////absolute.db or kafka://host:9092"
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -20,6 +20,8 @@ def connect(url: str) -> Broker:
     Args:
         url: ``memory://`` (private), ``memory://name`` (shared in this process), ``sqlite:///relative.db``,
             ``sqlite:////absolute.db``; SQLite takes ``?retention=7d`` (s, m, h, d) for topics that are created without one.
+            ``kafka://host:9092,host:9092`` takes ``?replication=3`` for topics that are created, and
+            ``?transaction_timeout=60s``, after which Kafka ends a transaction of which it hears nothing more.
 
     Raises:
         ConfigError: If the scheme, the path or an option is not known.
@@ -30,8 +32,10 @@ def connect(url: str) -> Broker:
             return _memory(url, parts)
         case "sqlite":
             return _sqlite(url, parts)
-        case "kafka" | "redis":
-            raise ConfigError(f"broker {url!r}: {parts.scheme}:// is not available yet; {_EXPECTED}")
+        case "kafka":
+            return _kafka(url, parts)
+        case "redis":
+            raise ConfigError(f"broker {url!r}: redis:// is not available yet; {_EXPECTED}")
     raise ConfigError(f"broker {url!r}: unknown scheme; {_EXPECTED}")
 
 
@@ -53,11 +57,35 @@ def _sqlite(url: str, parts: SplitResult) -> Broker:
     retention = options.pop("retention", None)
     if options:
         raise ConfigError(f"broker {url!r}: unknown option {', '.join(options)}; retention=7d is the only one")
-    return SqliteBroker(path, retention=None if retention is None else _retention(url, retention))
+    age = None if retention is None else Retention(max_age=_duration(url, "retention", retention))
+    return SqliteBroker(path, retention=age)
 
 
-def _retention(url: str, text: str) -> Retention:
+def _kafka(url: str, parts: SplitResult) -> Broker:
+    from rxstreams.brokers.kafka import KafkaBroker
+
+    if "@" in parts.netloc:
+        raise ConfigError(f"broker 'kafka://…@{parts.netloc.rpartition('@')[2]}': users, passwords and TLS are not available yet")
+    servers = [server if re.search(r":\d+$", server) else f"{server}:9092" for server in parts.netloc.split(",") if server]
+    if not servers or parts.path.strip("/") or parts.fragment:
+        raise ConfigError(f"broker {url!r}: names no server, or more than that; {_EXPECTED}")
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    replication, timeout = options.pop("replication", None), options.pop("transaction_timeout", "60s")
+    if options:
+        raise ConfigError(
+            f"broker {url!r}: unknown option {', '.join(options)}; expected replication=3 or transaction_timeout=60s"
+        )
+    if replication is not None and not re.fullmatch(r"[1-9]\d*", replication):
+        raise ConfigError(f"broker {url!r}: replication={replication!r}; expected a number of copies, as in 3")
+    seconds = _duration(url, "transaction_timeout", timeout)
+    return KafkaBroker(
+        ",".join(servers), replication=None if replication is None else int(replication), transaction_timeout=seconds
+    )
+
+
+def _duration(url: str, option: str, text: str) -> float:
+    """Seconds."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
     if not found:
-        raise ConfigError(f"broker {url!r}: retention={text!r} is no duration; expected a number and s, m, h or d, as in 7d")
-    return Retention(max_age=float(found[1]) * _SECONDS[found[2]])
+        raise ConfigError(f"broker {url!r}: {option}={text!r} is no duration; expected a number and s, m, h or d, as in 7d")
+    return float(found[1]) * _SECONDS[found[2]]

@@ -3,6 +3,7 @@
 import pytest
 
 from rxstreams.brokers import connect
+from rxstreams.brokers.kafka import KafkaBroker
 from rxstreams.brokers.memory import MemoryBroker
 from rxstreams.brokers.sqlite import SqliteBroker
 from rxstreams.errors import (
@@ -18,6 +19,8 @@ from rxstreams.errors import (
         ("memory://notes", MemoryBroker, "memory://notes"),
         ("sqlite:///shop.db", SqliteBroker, "sqlite:///shop.db"),
         ("sqlite:////data/my%20shop.db?retention=7d", SqliteBroker, "sqlite:////data/my shop.db"),
+        ("kafka://localhost", KafkaBroker, "kafka://localhost:9092"),
+        ("kafka://one:9092,two:9093?replication=3&transaction_timeout=10s", KafkaBroker, "kafka://one:9092,two:9093"),
     ],
 )
 def test_connect_finds_a_broker_by_its_url(url: str, kind: type, where: str) -> None:
@@ -29,7 +32,12 @@ def test_connect_finds_a_broker_by_its_url(url: str, kind: type, where: str) -> 
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("kafka://localhost:9092", "not available yet"),
+        ("kafka://", "names no server"),
+        ("kafka://one:9092/orders", "names no server, or more than that"),
+        ("kafka://one?replication=many", "expected a number of copies"),
+        ("kafka://one?transaction_timeout=60", "is no duration"),
+        ("kafka://one?retention=7d", "unknown option retention"),
+        ("kafka://ann:secret@one", "kafka://…@one.*not available yet"),
         ("redis://localhost", "not available yet"),
         ("postgres://localhost", "expected memory://"),
         ("shop.db", "unknown scheme"),

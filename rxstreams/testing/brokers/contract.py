@@ -229,6 +229,7 @@ class BrokerContract:
     async def test_a_commit_writes_outputs_puts_and_offsets(self, storage: Storage) -> None:
         """All three are there for another connection once the commit returns; missing topics are made."""
         async with storage.brokers() as (broker, other):
+            await broker.create_topic("in", 4)
             task = await broker.open("app", "0", instance="one")
             outputs = {"out": [Record(b"1", b"k"), Record(b"2", b"k")], "more": [Record(b"3")]}
             await task.commit(Commit(outputs, [Put("table", b"a", b"1")], {("in", 0): 7, ("in", 1): 9}))
@@ -241,6 +242,7 @@ class BrokerContract:
     async def test_a_fenced_commit_writes_nothing(self, storage: Storage) -> None:
         """When a newer instance has opened the task, none of the three parts of an older one's commit is written."""
         async with storage.brokers() as (broker, other):
+            await broker.create_topic("in", 4)
             old = await broker.open("app", "0", instance="old")
             await old.commit(Commit({"out": [Record(b"old")]}, [Put("table", b"k", b"old")], {("in", 0): 1}))
             new = await other.open("app", "0", instance="new")
@@ -254,6 +256,7 @@ class BrokerContract:
     async def test_tasks_and_apps_fence_only_themselves(self, storage: Storage) -> None:
         """Another task of the app, or another app, goes on committing; each app has its own offsets."""
         async with storage.brokers() as (broker, other):
+            await broker.create_topic("in", 4)
             first = await broker.open("a", "0", instance="1")
             second = await other.open("a", "1", instance="2")
             third = await other.open("b", "0", instance="3")
@@ -268,6 +271,7 @@ class BrokerContract:
         """Whatever part of a commit a reader sees first, the other parts are there when it looks next."""
         commits = 40
         async with storage.brokers() as (broker, other):
+            await broker.create_topic("in", 4)
             task = await broker.open("app", "0", instance="one")
             await broker.create_topic("out")
 
@@ -299,6 +303,7 @@ class BrokerContract:
     async def test_after_a_lost_reply_the_store_has_the_whole_commit_or_none_of_it(self, storage: Storage) -> None:
         """Who did not hear of its commit opens the task anew, and finds by the committed offset what to repeat."""
         async with storage.brokers() as (broker, _):
+            await broker.create_topic("in", 4)
             for lost_at in (2, 5):
                 task = await broker.open("app", "0", instance=f"loses the reply to {lost_at}")
                 with suppress(CommitUnknownError):

@@ -1,0 +1,157 @@
+"""The broker on Kafka: topics and tables are topics, a commit is a transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
+from typing import Any
+
+from rxstreams.brokers.columns import check_partitions, from_records
+from rxstreams.brokers.contract import Fetched, Record, Retention, TableRead
+from rxstreams.brokers.kafka.cluster import BEGIN, Cluster
+from rxstreams.brokers.kafka.faults import said
+from rxstreams.brokers.kafka.reading import Reader
+from rxstreams.brokers.kafka.tasks import TABLE, KafkaTask
+from rxstreams.brokers.kafka.writing import Appender, close, producer
+from rxstreams.errors import BrokerError, MissingTopicError
+
+__all__ = ["KafkaBroker"]
+
+_TASKS = "rxstreams.tasks"
+"""The table of who opened a task last."""
+_READ_AT_ONCE = 10_000
+
+
+class KafkaBroker:
+    """Topics, tables and committed offsets on Kafka.
+
+    A table is a compacted topic, an app a consumer group without members, a task a transactional id.
+
+    Args:
+        servers: ``host:port``, several by commas.
+        replication: How often topics that are made are kept; None is three times, or once a broker if there are fewer.
+        transaction_timeout: Seconds after which the brokers abort a transaction of which they hear nothing more.
+        clock: Seconds since the epoch; the timestamps of records that have none.
+    """
+
+    def __init__(
+        self,
+        servers: str,
+        *,
+        replication: int | None = None,
+        transaction_timeout: float = 60.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        # At DEBUG the client logs whole requests, passwords too.
+        logging.getLogger("aiokafka").setLevel(logging.INFO)
+        self.url = f"kafka://{servers}"
+        self._options: dict[str, Any] = {"bootstrap_servers": servers, "client_id": "rxstreams"}
+        self._timeout, self._clock = transaction_timeout, clock
+        self._cluster = Cluster(self.url, self._options, replication)
+        self._keyless = count()
+        self._tasks: set[KafkaTask] = set()
+
+    async def start(self) -> None:
+        await self._cluster.start()
+        self._reader = Reader(self._cluster, self._options)
+        self._appender = Appender(self._cluster, self._options)
+
+    async def stop(self) -> None:
+        if hasattr(self, "_reader"):
+            await self._appender.stop()
+            await asyncio.gather(*(task.close() for task in self._tasks))
+            await self._reader.stop()
+        await self._cluster.stop()
+
+    async def create_topic(self, topic: str, partitions: int = 1, retention: Retention | None = None) -> None:
+        check_partitions(topic, partitions)
+        settings = {} if retention is None else _settings(retention)
+        await self._cluster.make(topic, partitions, settings)
+        if settings:
+            await self._cluster.set(topic, settings)
+
+    async def topics(self) -> dict[str, int]:
+        return {name: len(leaders) for name, leaders in (await self._cluster.topics()).items() if name != _TASKS}
+
+    async def append(self, topic: str, records: Sequence[Record], /) -> list[tuple[int, int]]:
+        if not records:
+            return []
+        return await self._appender.append(topic, from_records(topic, records, self._now_ms()))
+
+    async def read(self, topic: str, partition: int, offset: int, /, *, max_records: int, max_bytes: int = 8_000_000) -> Fetched:
+        return await self._reader.read(topic, partition, offset, max_records, max_bytes)
+
+    async def wait(self, positions: Mapping[tuple[str, int], int], /, *, timeout: float) -> None:
+        await self._reader.wait(positions, timeout)
+
+    async def start_offsets(self, topic: str, /) -> list[int]:
+        return await self._cluster.offsets(topic, BEGIN)
+
+    async def end_offsets(self, topic: str, /) -> list[int]:
+        return await self._cluster.ends(topic)
+
+    async def offsets_at(self, topic: str, timestamp: int, /) -> list[int]:
+        found = await self._cluster.offsets(topic, max(0, timestamp))
+        return [end if at < 0 else at for at, end in zip(found, await self._cluster.ends(topic))]
+
+    async def read_table(self, table: str, /, *, after: int = 0) -> TableRead:
+        try:
+            (end,) = await self._cluster.ends(table)
+        except MissingTopicError:
+            return TableRead(0, [])
+        rows: dict[bytes, bytes | None] = {}
+        at = after
+        while at < end:
+            read = await self._reader.read(table, 0, at, _READ_AT_ONCE, 64_000_000)
+            rows.update(zip(read.keys or (), read.values))  # type: ignore[arg-type]  # rows have keys
+            at = read.next_offset
+        return TableRead(max(at, after), [(key, value) for key, value in rows.items() if value is not None or after])
+
+    async def committed(self, app: str, /) -> dict[tuple[str, int], int]:
+        return await self._cluster.committed(app)
+
+    async def apps(self) -> list[str]:
+        return sorted({key.decode().rpartition("/")[0] for key, _ in (await self.read_table(_TASKS)).rows})
+
+    async def open(self, app: str, task: str, /, *, instance: str) -> KafkaTask:
+        timeout = round(self._timeout * 1000)
+        one = producer(self._options, transactional_id=f"{app}.{task}", transaction_timeout_ms=timeout)
+        where = f"app {app!r}, task {task}"
+        try:
+            with said(f"broker {self.url}, {where}"):
+                await one.start()
+                # With its first transaction the producer gets its epoch, which fences every earlier instance and ends what that
+                # left open. From here on the task is ours.
+                await one.begin_transaction()
+                await one.abort_transaction()
+            await self._cluster.make(_TASKS, settings=TABLE)
+            await self._appender.append(
+                _TASKS, from_records(_TASKS, [Record(instance.encode(), f"{app}/{task}".encode())], self._now_ms())
+            )
+        except BaseException:
+            await close(one)
+            raise
+        handle = KafkaTask(self, app, task, instance, one)
+        self._tasks.add(handle)
+        return handle
+
+    async def _owner(self, app: str, task: str) -> str:
+        """Who opened a task last."""
+        try:
+            rows = dict((await self.read_table(_TASKS)).rows)
+        except (TimeoutError, BrokerError):
+            rows = {}
+        return (rows.get(f"{app}/{task}".encode()) or b"another instance").decode()
+
+    def _now_ms(self) -> int:
+        return int(self._clock() * 1000)
+
+
+def _settings(retention: Retention) -> dict[str, str]:
+    return {
+        "retention.ms": str(-1 if retention.max_age is None else round(retention.max_age * 1000)),
+        "retention.bytes": str(-1 if retention.max_bytes is None else retention.max_bytes),
+    }

@@ -1,0 +1,209 @@
+"""Records from Kafka: from any offset, and as they come."""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from collections import deque
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition, errors
+
+from rxstreams.brokers.columns import present
+from rxstreams.brokers.contract import Fetched
+from rxstreams.brokers.kafka.cluster import BEGIN, Cluster
+from rxstreams.brokers.kafka.faults import said
+from rxstreams.errors import MissingTopicError
+
+__all__ = ["Reader"]
+
+_AT_ONCE = 4_000
+"""Records that are taken from the client at once."""
+_LOOK = 0.5
+"""Seconds after which a topic that was missing is looked for again."""
+
+
+class _Partition:
+    """What has been read of a partition and not been asked for yet.
+
+    Attributes:
+        where: Which.
+        records: In order.
+        at: The offset from which it was read, or the records were taken, on.
+        after: That after the records, which is where the client goes on.
+        turn: Held while somebody goes to an offset and reads there: another would take the records away.
+    """
+
+    def __init__(self, where: TopicPartition) -> None:
+        self.where = where
+        self.records: deque[ConsumerRecord] = deque()
+        self.at = self.after = -1
+        self.turn = asyncio.Lock()
+
+    def take(self, max_records: int, max_bytes: int) -> Fetched:
+        """The first of the records."""
+        records, taken, size = self.records, list[ConsumerRecord](), 0
+        while records and len(taken) < max_records:
+            one = records[0]
+            size += len(one.value or b"") + len(one.key or b"")
+            if taken and size > max_bytes:
+                break
+            taken.append(records.popleft())
+        self.at = records[0].offset if records else self.after
+        return Fetched(
+            self.where.topic,
+            self.where.partition,
+            array("q", [one.offset for one in taken]),
+            [one.value for one in taken],
+            present([one.key for one in taken]) if taken else None,
+            array("q", [one.timestamp for one in taken]),
+            [tuple(one.headers) for one in taken] if any(one.headers for one in taken) else None,
+            self.at,
+        )
+
+
+class _Topic:
+    """A client that reads a topic, and its partitions."""
+
+    def __init__(self, client: AIOKafkaConsumer) -> None:
+        self.client = client
+        self.partitions: dict[int, _Partition] = {}
+
+    def assign(self, name: str, partitions: Iterable[int]) -> None:
+        """Read these partitions, each only after ``go_to``: until then it has no place to be read from."""
+        self.partitions |= {p: _Partition(TopicPartition(name, p)) for p in partitions if p not in self.partitions}
+        self.client.assign([one.where for one in self.partitions.values()])
+        for one in self.partitions.values():
+            self.client.seek(one.where, max(0, one.after))
+            if one.after < 0:
+                self.client.pause(one.where)
+
+    def go_to(self, one: _Partition, offset: int) -> None:
+        """Have a partition be read from an offset on."""
+        if one.at == offset:
+            return
+        if one.at < 0:
+            self.client.resume(one.where)
+        one.records.clear()
+        one.at = one.after = offset
+        self.client.seek(one.where, offset)
+
+
+class Reader:
+    """Reads committed records. A client for each topic; what it has read ahead stays until it is asked for.
+
+    Args:
+        cluster: For what is not in the records.
+        options: How clients connect.
+    """
+
+    def __init__(self, cluster: Cluster, options: Mapping[str, Any]) -> None:
+        self._cluster = cluster
+        self._options = {
+            **options,
+            "group_id": None,
+            "enable_auto_commit": False,
+            "isolation_level": "read_committed",
+            "auto_offset_reset": "none",
+            "max_partition_fetch_bytes": 4_000_000,
+        }
+        self._topics: dict[str, _Topic] = {}
+        self._opening = asyncio.Lock()
+
+    async def stop(self) -> None:
+        """Close the clients."""
+        topics, self._topics = self._topics, {}
+        for topic in topics.values():
+            await topic.client.stop()
+
+    async def read(self, topic: str, partition: int, offset: int, max_records: int, max_bytes: int) -> Fetched:
+        """See ``Broker.read``."""
+        source, one = await self._find(topic, partition)
+        async with one.turn:
+            source.go_to(one, max(0, offset))
+            if not one.records:
+                await self._fill(source, [one], 0.0)
+            if not one.records and one.after < (end := (await self._cluster.offsets(topic))[partition]):
+                while not one.records and one.after < end:
+                    await self._fill(source, [one], 0.1)
+            return one.take(max_records, max_bytes)
+
+    async def wait(self, positions: Mapping[tuple[str, int], int], timeout: float) -> None:
+        """See ``Broker.wait``."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + timeout
+        while (left := until - loop.time()) > 0:
+            sources = await self._positioned(positions)
+            if any(one.records for parts in sources.values() for one in parts):
+                return
+            # Not for longer than this: a topic may come to be, and who reads the same partition here may take what we wait for.
+            left = min(left, _LOOK)
+            tasks = [asyncio.ensure_future(self._fill(source, parts, left)) for source, parts in sources.items()]
+            tasks += [] if tasks else [asyncio.ensure_future(asyncio.sleep(left))]
+            try:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+            if any(one.records for parts in sources.values() for one in parts):
+                return
+
+    async def _positioned(self, positions: Mapping[tuple[str, int], int]) -> dict[_Topic, list[_Partition]]:
+        """By client, the partitions that are there, each to be read from its offset on."""
+        sources: dict[_Topic, list[_Partition]] = {}
+        for (topic, partition), offset in positions.items():
+            with suppress(MissingTopicError):
+                source, one = await self._find(topic, partition)
+                async with one.turn:
+                    source.go_to(one, offset)
+                sources.setdefault(source, []).append(one)
+        return sources
+
+    async def _find(self, topic: str, partition: int) -> tuple[_Topic, _Partition]:
+        """A partition, and the client that reads it."""
+        source = self._topics.get(topic)
+        if source is None or partition not in source.partitions:
+            async with self._opening:
+                source = await self._open(topic, partition)
+        return source, source.partitions[partition]
+
+    async def _open(self, topic: str, partition: int) -> _Topic:
+        """A client for a topic with this partition."""
+        leaders = await self._cluster.partitions(topic)
+        if partition not in leaders:
+            raise MissingTopicError(f"{topic}[{partition}]", [f"{topic}[{one}]" for one in leaders])
+        source = self._topics.get(topic)
+        if source is None:
+            client = AIOKafkaConsumer(**self._options)
+            with said(f"broker {self._cluster.url}, topic {topic!r}"):
+                await client.start()
+            source = self._topics[topic] = _Topic(client)
+        if partition not in source.partitions:
+            source.assign(topic, leaders)
+        return source
+
+    async def _fill(self, source: _Topic, parts: list[_Partition], timeout: float) -> None:
+        """Take what the client has read, or reads within a time."""
+        where = [one.where for one in parts]
+        try:
+            with said(f"broker {self._cluster.url}, topic {where[0].topic!r}"):
+                found = await source.client.getmany(*where, timeout_ms=round(timeout * 1000), max_records=_AT_ONCE)
+        except BaseException as error:
+            # What the client took out of its buffers for the other partitions is lost with the exception; and so are ours.
+            for one in parts:
+                source.client.seek(one.where, one.after)
+            cause = error.__cause__
+            if isinstance(cause, errors.OffsetOutOfRangeError):
+                starts = await self._cluster.offsets(where[0].topic, BEGIN)
+                for one in parts:
+                    if one.after < starts[one.where.partition]:
+                        source.go_to(one, starts[one.where.partition])
+                return
+            raise
+        for one in parts:
+            one.records.extend(found.get(one.where, ()))
+            with suppress(errors.IllegalStateError):
+                one.after = await source.client.position(one.where)

@@ -1,0 +1,127 @@
+"""A task's transactions."""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from aiokafka import AIOKafkaProducer, TopicPartition, errors
+
+from rxstreams.brokers.columns import Columns, check_puts, divide, from_records
+from rxstreams.brokers.contract import Commit, Put
+from rxstreams.brokers.kafka.faults import FENCED, UNKNOWN, unknown
+from rxstreams.brokers.kafka.partitioning import assign
+from rxstreams.brokers.kafka.writing import all_of, close, send
+from rxstreams.errors import BrokerError, FencedError, StorageFullError
+
+if TYPE_CHECKING:
+    from rxstreams.brokers.kafka import KafkaBroker
+
+__all__ = ["KafkaTask"]
+
+_DEADLINE = 30.0
+"""Seconds for a commit; then its outcome is unknown. The client would repeat its requests without end."""
+_ABORTING = 2.0
+TABLE = {
+    "cleanup.policy": "compact",
+    "segment.bytes": "33554432",
+    "min.cleanable.dirty.ratio": "0.1",
+    "max.compaction.lag.ms": "3600000",
+    "delete.retention.ms": "3600000",
+}
+"""Settings of a table's topic: small segments and a limit to when they are compacted, as the one that is written to never is."""
+
+
+class KafkaTask:
+    """One instance's right to commit, until a newer one has the transactional id.
+
+    After an error of a commit nothing more can be committed: what the producer knows may be wrong then, and only who opens the
+    task anew learns what is there.
+    """
+
+    def __init__(self, broker: KafkaBroker, app: str, task: str, instance: str, producer: AIOKafkaProducer) -> None:
+        self.app, self.task, self.instance = app, task, instance
+        self._broker, self._producer = broker, producer
+        self._over: Callable[[], BaseException] | None = None
+
+    async def commit(self, commit: Commit, /) -> None:
+        if self._over is not None:
+            raise self._over()
+        check_puts(commit.puts)
+        now = self._broker._now_ms()
+        outputs = {topic: from_records(topic, records, now) for topic, records in commit.outputs.items() if records}
+        shares = [share for topic, columns in outputs.items() for share in await self._shares(topic, columns)]
+        shares += [share for table, puts in _by_table(commit.puts).items() for share in await self._rows(table, puts, now)]
+        try:
+            await asyncio.wait_for(self._transact(shares, commit.offsets), _DEADLINE)
+        except asyncio.CancelledError:
+            self._over = lambda: unknown(self._where, "it was cancelled")
+            await self._close()
+            raise
+        except Exception as error:
+            self._over = await self._judged(error)
+            raise self._over() from error
+
+    async def close(self) -> None:
+        if self._over is None:
+            self._over = lambda: BrokerError(f"{self._where}: this handle was closed; open the task again")
+        await self._close()
+
+    async def _close(self) -> None:
+        self._broker._tasks.discard(self)
+        await close(self._producer)
+
+    # A transaction.
+
+    @property
+    def _where(self) -> str:
+        return f"app {self.app!r}, task {self.task}"
+
+    async def _shares(self, topic: str, columns: Columns) -> list[tuple[str, int, Columns]]:
+        partitions = await self._broker._cluster.make(topic)
+        assigned = assign(columns.keys, len(columns.values), partitions, next(self._broker._keyless))
+        return [(topic, partition, share) for partition, share in divide(columns, assigned).items()]
+
+    async def _rows(self, table: str, puts: list[Put], now: int) -> list[tuple[str, int, Columns]]:
+        await self._broker._cluster.make(table, settings=TABLE)
+        return [(table, 0, Columns([put.value for put in puts], array("q", (now,)) * len(puts), [put.key for put in puts]))]
+
+    async def _transact(self, shares: list[tuple[str, int, Columns]], offsets: Mapping[tuple[str, int], int]) -> None:
+        producer = self._producer
+        await producer.begin_transaction()
+        # Each answer is waited for before the commit: the client commits although a batch was refused.
+        await all_of(send(producer, topic, partition, columns) for topic, partition, columns in shares)
+        if offsets:
+            next_ones = {TopicPartition(*where): offset for where, offset in offsets.items()}
+            await producer.send_offsets_to_transaction(next_ones, self.app)
+        await producer.commit_transaction()
+
+    async def _judged(self, error: Exception) -> Callable[[], BaseException]:
+        """What an error means; afterwards the producer is used no more."""
+        cause = error.__cause__ or error
+        if isinstance(cause, FENCED):
+            newer = await self._broker._owner(self.app, self.task)
+            found: Callable[[], BaseException] = lambda: FencedError(self.app, self.task, self.instance, newer)  # noqa: E731
+        elif isinstance(cause, UNKNOWN) or not isinstance(cause, errors.KafkaError):
+            found = lambda: unknown(self._where, repr(cause))  # noqa: E731  # a value among values
+        else:
+            with suppress(Exception):
+                await asyncio.wait_for(self._producer.abort_transaction(), _ABORTING)
+            found = lambda: _refused(self._where, cause)  # noqa: E731  # ditto
+        await self._close()
+        return found
+
+
+def _refused(where: str, cause: errors.KafkaError) -> BrokerError:
+    kind = StorageFullError if isinstance(cause, errors.KafkaStorageError) else BrokerError
+    return kind(f"{where}: {cause!r}; nothing of the commit was written")
+
+
+def _by_table(puts: list[Put]) -> dict[str, list[Put]]:
+    found: dict[str, list[Put]] = {}
+    for put in puts:
+        found.setdefault(put.table, []).append(put)
+    return found

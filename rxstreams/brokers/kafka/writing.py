@@ -1,0 +1,162 @@
+"""Records to Kafka, in batches: on their own, or in a transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from itertools import count
+from typing import Any, TypeVar
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.producer.message_accumulator import BatchBuilder
+
+from rxstreams.brokers.columns import Columns, divide, join, positions
+from rxstreams.brokers.kafka.cluster import Cluster
+from rxstreams.brokers.kafka.faults import said
+from rxstreams.brokers.kafka.partitioning import assign
+from rxstreams.errors import BrokerError
+
+__all__ = ["Appender", "all_of", "close", "producer", "send"]
+
+A = TypeVar("A")
+
+BATCH = 900_000
+"""Bytes of a batch: below the million that a broker takes by default."""
+_CLOSING = 5.0
+"""Seconds that a client may take to close; it may wait for ever for brokers that have gone."""
+
+
+def producer(options: Mapping[str, Any], **more: Any) -> AIOKafkaProducer:
+    """A producer of whole batches."""
+    return AIOKafkaProducer(**options, acks="all", enable_idempotence=True, max_batch_size=BATCH, **more)
+
+
+async def close(one: AIOKafkaProducer) -> None:
+    """Close a producer, or give up on that."""
+    with suppress(Exception):
+        await asyncio.wait_for(one.stop(), _CLOSING)
+    with suppress(Exception):
+        await one.client.close()
+
+
+def _batches(client: AIOKafkaProducer, columns: Columns) -> Iterator[BatchBuilder]:
+    n = len(columns.values)
+    keys, headers = columns.keys or [None] * n, columns.headers or [()] * n
+    batch = client.create_batch()
+    for value, key, timestamp, header in zip(columns.values, keys, columns.timestamps, headers):
+        if batch.append(timestamp=timestamp, key=key, value=value, headers=list(header)) is None:
+            yield batch
+            batch = client.create_batch()
+            batch.append(timestamp=timestamp, key=key, value=value, headers=list(header))
+    yield batch
+
+
+async def send(client: AIOKafkaProducer, topic: str, partition: int, columns: Columns) -> list[int]:
+    """Send the records of a partition; the offset of each, once all are there.
+
+    Everything that was sent is waited for, also if something fails: only then is it known what was refused.
+    """
+    if partition not in await client.partitions_for(topic):  # it has grown since the client last looked
+        await client.client.force_metadata_update()
+    sent = []
+    for batch in _batches(client, columns):
+        batch.close()
+        sent.append((batch.record_count(), await client.send_batch(batch, topic, partition=partition)))
+    answers = await all_of(future for _, future in sent)
+    return [answer.offset + i for (n, _), answer in zip(sent, answers) for i in range(n)]
+
+
+async def all_of(doing: Iterable[Awaitable[A]]) -> list[A]:
+    """Wait for all of it; raise the first error once all have ended."""
+    found = await asyncio.gather(*doing, return_exceptions=True)
+    for answer in found:
+        if isinstance(answer, BaseException):
+            raise answer
+    return found  # type: ignore[return-value]  # none is an exception
+
+
+class Appender:
+    """Appends records on their own. What is asked for while others are under way goes together.
+
+    Args:
+        cluster: For the topics' partitions.
+        options: How clients connect.
+    """
+
+    def __init__(self, cluster: Cluster, options: Mapping[str, Any]) -> None:
+        self._cluster, self._options = cluster, options
+        self._queues: dict[str, list[tuple[Columns, asyncio.Future[list[tuple[int, int]]]]]] = {}
+        self._working: dict[str, asyncio.Task[None]] = {}
+        self._producer: AIOKafkaProducer | None = None
+        self._starting = asyncio.Lock()
+        self._keyless = count()
+
+    async def append(self, topic: str, columns: Columns) -> list[tuple[int, int]]:
+        """The (partition, offset) of each record, once all are there."""
+        future: asyncio.Future[list[tuple[int, int]]] = asyncio.get_running_loop().create_future()
+        self._queues.setdefault(topic, []).append((columns, future))
+        if topic not in self._working:
+            self._working[topic] = asyncio.ensure_future(self._work(topic))
+        return await asyncio.shield(future)
+
+    async def stop(self) -> None:
+        """Finish what is under way."""
+        while self._working:
+            await asyncio.gather(*self._working.values())
+        one, self._producer = self._producer, None
+        if one is not None:
+            await close(one)
+
+    async def _work(self, topic: str) -> None:
+        """Append what is queued for a topic, all of it at once, until nothing is."""
+        while calls := self._queues.pop(topic, None):
+            await self._append_all(topic, calls)
+        del self._working[topic]
+
+    async def _append_all(self, topic: str, calls: list[tuple[Columns, asyncio.Future[list[tuple[int, int]]]]]) -> None:
+        try:
+            placed = await self._send(topic, join([columns for columns, _ in calls]))
+        except Exception as error:
+            if len(calls) > 1 and isinstance(error, BrokerError) and error.__cause__ is not None and _definite(error.__cause__):
+                for call in calls:  # one of them is refused, and the others need not be
+                    await self._append_all(topic, [call])
+                return
+            for _, future in calls:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        at = 0
+        for columns, future in calls:
+            n = len(columns.values)
+            if not future.done():
+                future.set_result(placed[at : at + n])
+            at += n
+
+    async def _send(self, topic: str, columns: Columns) -> list[tuple[int, int]]:
+        client = await self._started()
+        partitions = await self._cluster.make(topic)
+        assigned = assign(columns.keys, len(columns.values), partitions, next(self._keyless))
+        shares = divide(columns, assigned)
+        with said(f"broker {self._cluster.url}, topic {topic!r}"):
+            try:
+                found = await all_of(send(client, topic, partition, share) for partition, share in shares.items())
+            except BaseException:
+                self._producer = None  # a producer that failed numbers its later batches wrongly
+                await close(client)
+                raise
+        return positions(assigned, dict(zip(shares, map(iter, found))))
+
+    async def _started(self) -> AIOKafkaProducer:
+        async with self._starting:
+            if self._producer is None:
+                one = producer(self._options)
+                with said(f"broker {self._cluster.url}"):
+                    await one.start()
+                self._producer = one
+            return self._producer
+
+
+def _definite(error: BaseException) -> bool:
+    """Whether an error says that nothing was written."""
+    return not getattr(error, "retriable", True) and not isinstance(error, OSError)

@@ -1,0 +1,35 @@
+"""A Kafka broker for all tests of this folder, which each find empty."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+from aiokafka.admin import AIOKafkaAdminClient
+
+pytest.register_assert_rewrite("rxstreams.testing.brokers")
+
+from tests.crash.processes import reap  # noqa: E402
+from tests.servers.kafka import KafkaServer, running  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    """A broker."""
+    with running(tmp_path_factory.mktemp("kafka")) as one:
+        yield one
+
+
+@pytest_asyncio.fixture
+async def kafka(server: KafkaServer) -> AsyncIterator[str]:
+    """The address of a broker without topics."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=server.address)
+    await admin.start()
+    try:
+        while names := [name for name in await admin.list_topics() if not name.startswith("__")]:
+            await admin.delete_topics(names)
+            await asyncio.sleep(0.05)
+    finally:
+        await admin.close()
+    yield server.address
+    reap()
