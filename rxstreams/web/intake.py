@@ -98,7 +98,7 @@ class Intake(Generic[A]):
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             return _refusal(422, *_reason(error))
         try:
-            if self._refuse is not None and not isinstance(token and self._answers.get(token), bytes):
+            if self._refuse is not None and not (token and self._came_before(token)):
                 reason = await self._refuse(value)
                 if reason is not None:
                     return _refusal(403, None, reason)
@@ -106,6 +106,10 @@ class Intake(Generic[A]):
         except BrokerError as error:
             return _refusal(503, None, str(error), {"Retry-After": _RETRY_AFTER})
         return Response(answer, 202, media_type="application/json")
+
+    def _came_before(self, token: str) -> bool:
+        """Whether a post with this key was let through before: it has its answer, is under way, or may be in the topic."""
+        return self._answers.get(token) is not None or self._answers.doubts(token)
 
     async def _append(self, value: Any, token: str | None) -> bytes:
         assert self._appends is not None, "start(broker) comes first"
