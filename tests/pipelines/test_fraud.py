@@ -285,7 +285,7 @@ async def test_a_payment_that_was_let_through_is_taken_in_though_the_user_is_blo
     broker.loses = loses
     async with taking_payments(broker, rule) as post:
         first = asyncio.ensure_future(post("a"))
-        while not rule.asked:
+        while not rule.asked:  # noqa: ASYNC110  # it is a list
             await asyncio.sleep(0)
         await asyncio.sleep(0.01)
         rule.blocked = "user-1"
