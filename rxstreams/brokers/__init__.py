@@ -19,9 +19,9 @@ def connect(url: str) -> Broker:
 
     Args:
         url: ``memory://`` (private), ``memory://name`` (shared in this process), ``sqlite:///relative.db``,
-            ``sqlite:////absolute.db``; SQLite takes ``?retention=7d`` (s, m, h, d) for topics that are created without one.
-            ``kafka://host:9092,host:9092`` takes ``?replication=3`` for topics that are created, and
-            ``?transaction_timeout=60s``, after which Kafka ends a transaction of which it hears nothing more.
+            ``sqlite:////absolute.db``, ``kafka://host:9092,host:9092``. SQLite and Kafka take ``?retention=7d`` (s, m, h, d) for
+            topics that are created without one; Kafka also ``replication=3`` for these, and ``transaction_timeout=60s``, after
+            which it ends a transaction of which it hears nothing more.
 
     Raises:
         ConfigError: If the scheme, the path or an option is not known.
@@ -54,11 +54,10 @@ def _sqlite(url: str, parts: SplitResult) -> Broker:
     if parts.netloc or not path or parts.fragment:
         raise ConfigError(f"broker {url!r}: names no file; {_EXPECTED}")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    retention = options.pop("retention", None)
+    retention = _retention(url, options)
     if options:
         raise ConfigError(f"broker {url!r}: unknown option {', '.join(options)}; retention=7d is the only one")
-    age = None if retention is None else Retention(max_age=_duration(url, "retention", retention))
-    return SqliteBroker(path, retention=age)
+    return SqliteBroker(path, retention=retention)
 
 
 def _kafka(url: str, parts: SplitResult) -> Broker:
@@ -71,16 +70,21 @@ def _kafka(url: str, parts: SplitResult) -> Broker:
         raise ConfigError(f"broker {url!r}: names no server, or more than that; {_EXPECTED}")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     replication, timeout = options.pop("replication", None), options.pop("transaction_timeout", "60s")
+    retention = _retention(url, options)
     if options:
-        raise ConfigError(
-            f"broker {url!r}: unknown option {', '.join(options)}; expected replication=3 or transaction_timeout=60s"
-        )
+        known = "replication=3, retention=7d and transaction_timeout=60s"
+        raise ConfigError(f"broker {url!r}: unknown option {', '.join(options)}; there are {known}")
     if replication is not None and not re.fullmatch(r"[1-9]\d*", replication):
         raise ConfigError(f"broker {url!r}: replication={replication!r}; expected a number of copies, as in 3")
     seconds = _duration(url, "transaction_timeout", timeout)
-    return KafkaBroker(
-        ",".join(servers), replication=None if replication is None else int(replication), transaction_timeout=seconds
-    )
+    copies = None if replication is None else int(replication)
+    return KafkaBroker(",".join(servers), replication=copies, retention=retention, transaction_timeout=seconds)
+
+
+def _retention(url: str, options: dict[str, str]) -> Retention | None:
+    """That of topics that are created without one; it is taken out of the options."""
+    text = options.pop("retention", None)
+    return None if text is None else Retention(max_age=_duration(url, "retention", text))
 
 
 def _duration(url: str, option: str, text: str) -> float:

@@ -36,7 +36,7 @@ def test_connect_finds_a_broker_by_its_url(url: str, kind: type, where: str) -> 
         ("kafka://one:9092/orders", "names no server, or more than that"),
         ("kafka://one?replication=many", "expected a number of copies"),
         ("kafka://one?transaction_timeout=60", "is no duration"),
-        ("kafka://one?retention=7d", "unknown option retention"),
+        ("kafka://one?acks=1", "unknown option acks"),
         ("kafka://ann:secret@one", "kafka://…@one.*not available yet"),
         ("redis://localhost", "not available yet"),
         ("postgres://localhost", "expected memory://"),

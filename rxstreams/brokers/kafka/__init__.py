@@ -17,6 +17,7 @@ from rxstreams.brokers.kafka.reading import Reader
 from rxstreams.brokers.kafka.tasks import TABLE, KafkaTask
 from rxstreams.brokers.kafka.writing import Appender, close, producer
 from rxstreams.errors import BrokerError, MissingTopicError
+from rxstreams.failpoints import failpoint
 
 __all__ = ["KafkaBroker"]
 
@@ -33,6 +34,8 @@ class KafkaBroker:
     Args:
         servers: ``host:port``, several by commas.
         replication: How often topics that are made are kept; None is three times, or once a broker if there are fewer.
+        retention: Of topics that are made without one; None keeps records for ever. Kafka's own default would delete records
+            whose event time is a week ago as soon as they are written.
         transaction_timeout: Seconds after which the brokers abort a transaction of which they hear nothing more.
         clock: Seconds since the epoch; the timestamps of records that have none.
     """
@@ -42,6 +45,7 @@ class KafkaBroker:
         servers: str,
         *,
         replication: int | None = None,
+        retention: Retention | None = None,
         transaction_timeout: float = 60.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -50,7 +54,7 @@ class KafkaBroker:
         self.url = f"kafka://{servers}"
         self._options: dict[str, Any] = {"bootstrap_servers": servers, "client_id": "rxstreams"}
         self._timeout, self._clock = transaction_timeout, clock
-        self._cluster = Cluster(self.url, self._options, replication)
+        self._cluster = Cluster(self.url, self._options, replication, _settings(retention or Retention()))
         self._keyless = count()
         self._tasks: set[KafkaTask] = set()
 
@@ -68,10 +72,9 @@ class KafkaBroker:
 
     async def create_topic(self, topic: str, partitions: int = 1, retention: Retention | None = None) -> None:
         check_partitions(topic, partitions)
-        settings = {} if retention is None else _settings(retention)
-        await self._cluster.make(topic, partitions, settings)
-        if settings:
-            await self._cluster.set(topic, settings)
+        await self._cluster.make(topic, partitions)
+        if retention is not None:
+            await self._cluster.set(topic, _settings(retention))
 
     async def topics(self) -> dict[str, int]:
         return {name: len(leaders) for name, leaders in (await self._cluster.topics()).items() if name != _TASKS}
@@ -127,6 +130,7 @@ class KafkaBroker:
                 # left open. From here on the task is ours.
                 await one.begin_transaction()
                 await one.abort_transaction()
+            failpoint("kafka.fenced")
             await self._cluster.make(_TASKS, settings=TABLE)
             await self._appender.append(
                 _TASKS, from_records(_TASKS, [Record(instance.encode(), f"{app}/{task}".encode())], self._now_ms())

@@ -38,10 +38,11 @@ class Cluster:
         url: The broker's, for messages.
         options: How clients connect.
         replication: How often topics that are made are kept; None is three times, or once a broker if there are fewer.
+        settings: Of topics that are made without settings.
     """
 
-    def __init__(self, url: str, options: Mapping[str, Any], replication: int | None) -> None:
-        self.url, self._options, self._replication = url, options, replication
+    def __init__(self, url: str, options: Mapping[str, Any], replication: int | None, settings: Mapping[str, str]) -> None:
+        self.url, self._options, self._replication, self._settings = url, options, replication, settings
         self._client: AIOKafkaClient | None = None
 
     async def start(self) -> None:
@@ -86,7 +87,7 @@ class Cluster:
         found = await self.topics(topic)
         if topic not in found:
             copies = self._replication or min(3, len(self._running.cluster.brokers()))
-            row: tuple[Any, ...] = topic, partitions, copies, [], list((settings or {}).items())
+            row: tuple[Any, ...] = topic, partitions, copies, [], list((settings or self._settings).items())
             response = await self._control(CreateTopicsRequest([row], 30_000, validate_only=False))
             self._check(topic, response.topic_errors, but=errors.TopicAlreadyExistsError)
         elif len(found[topic]) < partitions:

@@ -16,6 +16,7 @@ from rxstreams.brokers.kafka.faults import FENCED, UNKNOWN, unknown
 from rxstreams.brokers.kafka.partitioning import assign
 from rxstreams.brokers.kafka.writing import all_of, close, send
 from rxstreams.errors import BrokerError, FencedError, StorageFullError
+from rxstreams.failpoints import failpoint
 
 if TYPE_CHECKING:
     from rxstreams.brokers.kafka import KafkaBroker
@@ -92,12 +93,16 @@ class KafkaTask:
     async def _transact(self, shares: list[tuple[str, int, Columns]], offsets: Mapping[tuple[str, int], int]) -> None:
         producer = self._producer
         await producer.begin_transaction()
+        failpoint("kafka.begun")
         # Each answer is waited for before the commit: the client commits although a batch was refused.
         await all_of(send(producer, topic, partition, columns) for topic, partition, columns in shares)
+        failpoint("kafka.sent")
         if offsets:
             next_ones = {TopicPartition(*where): offset for where, offset in offsets.items()}
             await producer.send_offsets_to_transaction(next_ones, self.app)
+        failpoint("kafka.offsets")
         await producer.commit_transaction()
+        failpoint("kafka.ended")
 
     async def _judged(self, error: Exception) -> Callable[[], BaseException]:
         """What an error means; afterwards the producer is used no more."""

@@ -16,6 +16,7 @@ from rxstreams.brokers.kafka.cluster import Cluster
 from rxstreams.brokers.kafka.faults import said
 from rxstreams.brokers.kafka.partitioning import assign
 from rxstreams.errors import BrokerError
+from rxstreams.failpoints import failpoint
 
 __all__ = ["Appender", "all_of", "close", "producer", "send"]
 
@@ -63,6 +64,7 @@ async def send(client: AIOKafkaProducer, topic: str, partition: int, columns: Co
     for batch in _batches(client, columns):
         batch.close()
         sent.append((batch.record_count(), await client.send_batch(batch, topic, partition=partition)))
+        failpoint("kafka.sending")
     answers = await all_of(future for _, future in sent)
     return [answer.offset + i for (n, _), answer in zip(sent, answers) for i in range(n)]
 

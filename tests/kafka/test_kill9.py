@@ -1,0 +1,194 @@
+"""``kill -9`` of a worker on a real Kafka, at every step of the protocol and at random: nothing is lost or doubled.
+
+The app has running totals, windows, a join, dedup and a pattern. What it must come to is what the same app makes of the same
+input in memory, where nobody kills it; and what of the input passes its filter, once and in order.
+"""
+
+import asyncio
+import os
+import random
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import msgspec
+import pytest
+
+import rxstreams as rxs
+from rxstreams.brokers import Broker, Record
+from rxstreams.brokers.kafka import KafkaBroker
+from rxstreams.brokers.kafka.partitioning import assign
+from rxstreams.brokers.memory import MemoryBroker
+from rxstreams.testing.brokers import read_all
+from tests.crash.processes import ROOT, ended, event, started, until
+from tests.crash.worker import COUNTER
+from tests.kafka.worker import TOPICS, pipeline
+from tests.servers.kafka import KafkaServer
+
+pytestmark = [pytest.mark.servers, pytest.mark.kafka, pytest.mark.timeout(480)]
+
+RECORDS = 40_000
+ACQUIRING = ("kafka.fenced", "acquire.opened", "acquire.restored")
+"""Steps A1, A2 and A5 of the protocol."""
+WORKING = (
+    "epoch.polled",  # E0
+    "epoch.pushed",  # E1
+    "epoch.cut",
+    "kafka.begun",  # E2
+    "kafka.sending",  # E3
+    "kafka.sent",  # E4
+    "kafka.offsets",  # E5
+    "kafka.ended",  # E6
+    "epoch.committed",  # E7
+    "epoch.promoted",  # E8
+)
+PARTS = [
+    next(
+        name
+        for name in map("p{}".format, range(100))
+        if {assign([name.encode()], 1, 2, 0)[0], crc32(name.encode()) % 2} == {where}
+    )
+    for where in (0, 1)
+]
+"""A key of each partition, on Kafka and in memory."""
+SEEDS = 2
+AT_RANDOM = 20
+
+
+class Killing:
+    """The app, which is begun again after every kill, and what is known of the kills."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url, self.counter, self.log = url, folder / "seen", folder / "struck"
+        self.where: Counter[str] = Counter()
+        self.in_flight: Counter[str] = Counter()
+        self.random = random.Random(20_261_126)
+
+    def begin(self, *, delay: float = 0.0002, **environment: str) -> subprocess.Popen[str]:
+        """Start it, its counter at 0."""
+        self.counter.write_bytes(bytes(COUNTER.size))
+        worker = Path(__file__).with_name("worker.py")
+        process = subprocess.Popen(
+            [sys.executable, str(worker), self.url, str(self.counter), str(delay)],
+            cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    def seen(self) -> int:
+        """How many records the last process has begun to work on."""
+        return int(COUNTER.unpack(self.counter.read_bytes())[0])
+
+    def note(self, step: str, process: subprocess.Popen[str]) -> None:
+        """Count a kill; it hit records in flight if the process had begun on some."""
+        ended(process, -9)
+        self.where[step] += 1
+        self.in_flight[step] += self.seen() > 0
+
+    def at_step(self, step: str, hit: int) -> None:
+        """Let it die at the ``hit``-th time that it comes to a step."""
+        self.note(step, self.begin(RXSTREAMS_FAILPOINT=f"{step}:{hit}", RXSTREAMS_FAILPOINT_LOG=str(self.log)))
+
+    def at_random(self) -> None:
+        """Kill it at some time after it has begun on a record."""
+        process = self.begin()
+        until(self.seen)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(self.random.uniform(0.0, 0.3))
+        process.kill()
+        self.note("at random", process)
+
+    def table(self) -> str:
+        """Where the kills fell."""
+        lines = [f"{step:18} {self.where[step]:5} {self.in_flight[step]:10}" for step in self.where]
+        total = f"{'':18} {self.where.total():5} {self.in_flight.total():10}"
+        return "\n".join(["step               kills  in flight", *lines, total])
+
+
+async def filled(broker: Broker) -> None:
+    """Put the input into the topic ``in``."""
+    await broker.create_topic("in", 2)
+    for partition, part in enumerate(PARTS):
+        events = [event(part, seq) for seq in range(RECORDS // 2)]
+        placed = await broker.append("in", [Record(msgspec.json.encode(one), part.encode()) for one in events])
+        assert {where for where, _ in placed} == {partition}
+
+
+async def outcome(broker: Broker) -> dict[str, Any]:
+    """What is in the topics, by key in order, in the view, and what is committed."""
+    topics = await broker.topics()
+    found: dict[str, Any] = {}
+    for topic in TOPICS:
+        values: dict[str, list[Any]] = {}
+        for partition in range(topics[topic]):
+            for fetched in await read_all(broker, topic, partition, max_records=5_000):
+                for key, value in zip(fetched.keys or (), fetched.values):
+                    values.setdefault((key or b"").decode(), []).append(msgspec.json.decode(value or b"null"))
+        found[topic] = values
+    rows = (await broker.read_table("everything.view.totals")).rows
+    found["view"] = {key: msgspec.json.decode(value or b"null") for key, value in rows}
+    found["committed"] = sorted(await broker.committed("everything"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def killed(server: KafkaServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the app has come to after all the kills."""
+    url = f"kafka://{server.address}?transaction_timeout=10s"
+
+    async def on(use: Any) -> Any:
+        broker = KafkaBroker(server.address)
+        await broker.start()
+        try:
+            return await use(broker)
+        finally:
+            await broker.stop()
+
+    asyncio.run(on(filled))
+    killing = Killing(url, tmp_path_factory.mktemp("kill9"))
+    for step in ACQUIRING * SEEDS:
+        killing.at_step(step, 1)
+    for step in WORKING:
+        hit = 1
+        while killing.in_flight[step] < SEEDS:
+            before = killing.in_flight[step]
+            killing.at_step(step, hit)
+            hit += 1 if killing.in_flight[step] > before else 2
+    for _ in range(AT_RANDOM):
+        killing.at_random()
+    ended(killing.begin(delay=0))
+    assert killing.seen() > 0, "the input was exhausted before the last kill"
+    print(f"\n{killing.table()}\nthe last run had {killing.seen():,} of {RECORDS:,} records left")
+    assert Counter(killing.log.read_text().split()) == killing.where - Counter({"at random": AT_RANDOM})
+    return asyncio.run(on(outcome))  # type: ignore[no-any-return]  # what use makes
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[str, Any]:
+    """What it comes to in memory."""
+
+    async def main() -> dict[str, Any]:
+        broker = MemoryBroker()
+        await filled(broker)
+        async with rxs.start(*pipeline(lambda one: one.seq % 10 != 3), app="everything", broker=broker) as running:
+            await running.wait()
+        return await outcome(broker)
+
+    return asyncio.run(main())
+
+
+def test_each_record_is_there_once_and_in_order(killed: dict[str, Any]) -> None:
+    """Of each partition every record that passes the filter."""
+    passed = [seq for seq in range(RECORDS // 2) if seq % 10 != 3]
+    assert killed["out"] == {part: [[part, seq] for seq in passed] for part in PARTS}
+
+
+@pytest.mark.parametrize("what", [*TOPICS, "view", "committed"])
+def test_all_of_it_is_as_if_nobody_had_killed_it(killed: dict[str, Any], expected: dict[str, Any], what: str) -> None:
+    """Totals, windows, pairs, firsts, matches, the view and the offsets; of each key in the same order."""
+    assert expected[what]
+    assert killed[what] == expected[what]
