@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections import deque
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from itertools import accumulate
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition, errors
@@ -38,28 +39,30 @@ class _Partition:
 
     def __init__(self, where: TopicPartition) -> None:
         self.where = where
-        self.records: deque[ConsumerRecord] = deque()
+        self.records: list[ConsumerRecord] = []
         self.at = self.after = -1
         self.turn = asyncio.Lock()
 
     def take(self, max_records: int, max_bytes: int) -> Fetched:
         """The first of the records."""
-        records, taken, size = self.records, list[ConsumerRecord](), 0
-        while records and len(taken) < max_records:
-            one = records[0]
-            size += len(one.value or b"") + len(one.key or b"")
-            if taken and size > max_bytes:
-                break
-            taken.append(records.popleft())
-        self.at = records[0].offset if records else self.after
+        taken = self.records[:max_records]
+        values, keys = [one.value for one in taken], [one.key for one in taken]
+        sizes = [len(value or b"") + len(key or b"") for value, key in zip(values, keys)]
+        if sum(sizes) > max_bytes:
+            fits = max(1, bisect_right(list(accumulate(sizes)), max_bytes))
+            for column in (taken, values, keys):
+                del column[fits:]  # type: ignore[attr-defined]  # each is a list
+        headers = [one.headers for one in taken]
+        del self.records[: len(taken)]
+        self.at = self.records[0].offset if self.records else self.after
         return Fetched(
             self.where.topic,
             self.where.partition,
             array("q", [one.offset for one in taken]),
-            [one.value for one in taken],
-            present([one.key for one in taken]) if taken else None,
+            values,
+            present(keys),
             array("q", [one.timestamp for one in taken]),
-            [tuple(one.headers) for one in taken] if any(one.headers for one in taken) else None,
+            headers if any(headers) else None,
             self.at,
         )
 
