@@ -51,7 +51,7 @@ class _Partition:
         if sum(sizes) > max_bytes:
             fits = max(1, bisect_right(list(accumulate(sizes)), max_bytes))
             for column in (taken, values, keys):
-                del column[fits:]  # type: ignore[attr-defined]  # each is a list
+                del column[fits:]
         headers = [one.headers for one in taken]
         del self.records[: len(taken)]
         self.at = self.records[0].offset if self.records else self.after
