@@ -12,7 +12,7 @@ from typing import Any
 from rxstreams.brokers.columns import check_partitions, from_records
 from rxstreams.brokers.contract import Fetched, Record, Retention, TableRead
 from rxstreams.brokers.kafka.cluster import BEGIN, Cluster
-from rxstreams.brokers.kafka.faults import said
+from rxstreams.brokers.kafka.faults import patiently, said
 from rxstreams.brokers.kafka.reading import Reader
 from rxstreams.brokers.kafka.tasks import TABLE, KafkaTask
 from rxstreams.brokers.kafka.writing import Appender, close, producer
@@ -125,7 +125,7 @@ class KafkaBroker:
         where = f"app {app!r}, task {task}"
         try:
             with said(f"broker {self.url}, {where}"):
-                await one.start()
+                await patiently(one.start)
                 # With its first transaction the producer gets its epoch, which fences every earlier instance and ends what that
                 # left open. From here on the task is ours.
                 await one.begin_transaction()

@@ -14,7 +14,7 @@ from aiokafka.protocol.api import Request, Response
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.offset import OffsetRequest
 
-from rxstreams.brokers.kafka.faults import said
+from rxstreams.brokers.kafka.faults import patiently, said
 from rxstreams.brokers.kafka.protocol import IncrementalAlterConfigs, StableOffsets
 from rxstreams.errors import BrokerError, MissingTopicError
 
@@ -144,7 +144,7 @@ class Cluster:
     async def _send(self, request: Request[Any], node: int | None = None) -> Response:
         client = self._running
         with said(f"broker {self.url}"):
-            return await client.send(client.get_random_node() if node is None else node, request)
+            return await patiently(lambda: client.send(client.get_random_node() if node is None else node, request))
 
     async def _control(self, request: Request[Any]) -> Response:
         metadata = await self._send(MetadataRequest([], allow_auto_topic_creation=False))

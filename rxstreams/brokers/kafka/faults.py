@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import random
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from aiokafka import errors
 
 from rxstreams.errors import BrokerError, CommitUnknownError, StorageFullError
 
-__all__ = ["FENCED", "UNKNOWN", "said", "unknown"]
+__all__ = ["FENCED", "UNKNOWN", "patiently", "said", "unknown"]
+
+A = TypeVar("A")
 
 FENCED = (errors.ProducerFenced, errors.InvalidProducerEpoch, errors.InvalidProducerIdMapping)
 """Another instance has the transactional id."""
@@ -27,6 +31,28 @@ UNKNOWN = (
     OSError,
 )
 """Whether it was done, cannot be known."""
+
+
+AWAY = (errors.KafkaConnectionError, errors.NodeNotReadyError, errors.RequestTimedOutError, OSError)
+"""A broker cannot be reached, or not now."""
+PATIENCE = 30.0
+"""Seconds for which it is tried to reach."""
+_PAUSES = 0.05, 1.0
+"""Seconds between two tries, at first and at most."""
+
+
+async def patiently(ask: Callable[[], Awaitable[A]]) -> A:
+    """What is asked for, asked again for a while where brokers are away; for what may be done twice."""
+    loop = asyncio.get_running_loop()
+    until, (pause, most) = loop.time() + PATIENCE, _PAUSES
+    while True:
+        try:
+            return await ask()
+        except AWAY:
+            if loop.time() > until:
+                raise
+        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # so that not all come at once
+        pause = min(2 * pause, most)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition, errors
 from rxstreams.brokers.columns import present
 from rxstreams.brokers.contract import Fetched
 from rxstreams.brokers.kafka.cluster import BEGIN, Cluster
-from rxstreams.brokers.kafka.faults import said
+from rxstreams.brokers.kafka.faults import patiently, said
 from rxstreams.errors import MissingTopicError
 
 __all__ = ["Reader"]
@@ -182,7 +182,7 @@ class Reader:
         if source is None:
             client = AIOKafkaConsumer(**self._options)
             with said(f"broker {self._cluster.url}, topic {topic!r}"):
-                await client.start()
+                await patiently(client.start)
             source = self._topics[topic] = _Topic(client)
         if partition not in source.partitions:
             source.assign(topic, leaders)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KafkaTask"]
 
-_DEADLINE = 30.0
+_DEADLINE = 10.0
 """Seconds for a commit; then its outcome is unknown. The client would repeat its requests without end."""
 _ABORTING = 2.0
 TABLE = {

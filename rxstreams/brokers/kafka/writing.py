@@ -13,7 +13,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from rxstreams.brokers.columns import Columns, divide, join, positions
 from rxstreams.brokers.kafka.cluster import Cluster
-from rxstreams.brokers.kafka.faults import said
+from rxstreams.brokers.kafka.faults import patiently, said
 from rxstreams.brokers.kafka.partitioning import assign
 from rxstreams.errors import BrokerError
 from rxstreams.failpoints import failpoint
@@ -24,7 +24,7 @@ A = TypeVar("A")
 
 BATCH = 900_000
 """Bytes of a batch: below the million that a broker takes by default."""
-_CLOSING = 5.0
+_CLOSING = 2.0
 """Seconds that a client may take to close; it may wait for ever for brokers that have gone."""
 
 
@@ -154,7 +154,7 @@ class Appender:
             if self._producer is None:
                 one = producer(self._options)
                 with said(f"broker {self._cluster.url}"):
-                    await one.start()
+                    await patiently(one.start)
                 self._producer = one
             return self._producer
 
