@@ -3,13 +3,15 @@
 import asyncio
 from typing import Any
 
+import aiokafka
 import pytest
 from aiokafka import AIOKafkaProducer
 
 import rxstreams as rxs
 from rxstreams import operators as ops
 from rxstreams.brokers import Record
-from rxstreams.brokers.kafka import KafkaBroker
+from rxstreams.brokers.kafka import KafkaBroker, batches
+from rxstreams.brokers.kafka.batches import TESTED
 from rxstreams.testing.brokers import read_all
 from tests.servers.kafka import KafkaServer
 
@@ -34,9 +36,11 @@ async def test_kafkas_own_tool_shows_the_offsets_of_an_app_and_how_far_it_is_beh
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("tested", [TESTED, ()])
 @pytest.mark.parametrize("codec", [None, "gzip", "snappy", "lz4", "zstd"])
-async def test_what_others_have_compressed_is_read(kafka: str, codec: Any) -> None:
-    """With keys, headers and times; and what a transaction of theirs aborted is not."""
+async def test_what_others_have_compressed_is_read(kafka: str, codec: Any, tested: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With keys, headers and times; what a transaction of theirs aborted is not. From batches, and by the client's public way."""
+    monkeypatch.setattr(batches, "TESTED", tested)
     broker = KafkaBroker(kafka)
     await broker.start()
     await broker.create_topic("in")
@@ -51,6 +55,7 @@ async def test_what_others_have_compressed_is_read(kafka: str, codec: Any) -> No
             sent += [one] if ends == other.commit_transaction else []
         await ends()
     await other.stop()
+    assert (aiokafka.__version__ in batches.TESTED) == bool(tested)
     found = []
     for read in await read_all(broker, "in", max_records=150):
         assert read.keys is not None

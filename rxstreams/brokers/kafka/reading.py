@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from array import array
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from itertools import accumulate
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition, errors
+from aiokafka import AIOKafkaConsumer, TopicPartition, errors
 
 from rxstreams.brokers.columns import present
 from rxstreams.brokers.contract import Fetched
+from rxstreams.brokers.kafka.batches import Chunk, chunk, fetched
 from rxstreams.brokers.kafka.cluster import BEGIN, Cluster
 from rxstreams.brokers.kafka.faults import patiently, said
 from rxstreams.errors import MissingTopicError
 
 __all__ = ["Reader"]
 
-_AT_ONCE = 4_000
-"""Records that are taken from the client at once."""
 _LOOK = 0.5
 """Seconds after which a topic that was missing is looked for again."""
 
@@ -31,7 +30,7 @@ class _Partition:
 
     Attributes:
         where: Which.
-        records: In order.
+        chunks: Its records, in order.
         at: The offset from which it was read, or the records were taken, on.
         after: That after the records, which is where the client goes on.
         turn: Held while somebody goes to an offset and reads there: another would take the records away.
@@ -39,32 +38,40 @@ class _Partition:
 
     def __init__(self, where: TopicPartition) -> None:
         self.where = where
-        self.records: list[ConsumerRecord] = []
+        self.chunks: deque[Chunk] = deque()
+        self.given = 0
+        """How many records of the first chunk have been taken."""
         self.at = self.after = -1
         self.turn = asyncio.Lock()
 
+    def clear(self) -> None:
+        """Forget the records."""
+        self.chunks.clear()
+        self.given = 0
+
     def take(self, max_records: int, max_bytes: int) -> Fetched:
         """The first of the records."""
-        taken = self.records[:max_records]
-        values, keys = [one.value for one in taken], [one.key for one in taken]
-        sizes = [len(value or b"") + len(key or b"") for value, key in zip(values, keys)]
+        one = self.chunks[0] if self.chunks else chunk()
+        stop = self._stop(one, max_records, max_bytes)
+        span = slice(self.given, stop)
+        headers = one.headers[span]
+        columns = one.offsets[span], one.values[span], present(one.keys[span]), one.timestamps[span]
+        self.given = stop
+        if self.chunks and stop == len(one.values):
+            self.chunks.popleft()
+            self.given = 0
+        self.at = self.chunks[0].offsets[self.given] if self.chunks else self.after
+        return Fetched(self.where.topic, self.where.partition, *columns, headers if any(headers) else None, self.at)
+
+    def _stop(self, one: Chunk, max_records: int, max_bytes: int) -> int:
+        """Where to end that there are not too many, but one."""
+        stop = min(len(one.values), self.given + max_records)
+        sizes = [
+            len(value or b"") + len(key or b"") for value, key in zip(one.values[self.given : stop], one.keys[self.given : stop])
+        ]
         if sum(sizes) > max_bytes:
-            fits = max(1, bisect_right(list(accumulate(sizes)), max_bytes))
-            for column in (taken, values, keys):
-                del column[fits:]
-        headers = [one.headers for one in taken]
-        del self.records[: len(taken)]
-        self.at = self.records[0].offset if self.records else self.after
-        return Fetched(
-            self.where.topic,
-            self.where.partition,
-            array("q", [one.offset for one in taken]),
-            values,
-            present(keys),
-            array("q", [one.timestamp for one in taken]),
-            headers if any(headers) else None,
-            self.at,
-        )
+            stop = self.given + max(1, bisect_right(list(accumulate(sizes)), max_bytes))
+        return stop
 
 
 class _Topic:
@@ -89,7 +96,7 @@ class _Topic:
             return
         if one.at < 0:
             self.client.resume(one.where)
-        one.records.clear()
+        one.clear()
         one.at = one.after = offset
         self.client.seek(one.where, offset)
 
@@ -126,10 +133,10 @@ class Reader:
         source, one = await self._find(topic, partition)
         async with one.turn:
             source.go_to(one, max(0, offset))
-            if not one.records:
+            if not one.chunks:
                 await self._fill(source, [one], 0.0)
-            if not one.records and one.after < (end := (await self._cluster.offsets(topic))[partition]):
-                while not one.records and one.after < end:
+            if not one.chunks and one.after < (end := (await self._cluster.offsets(topic))[partition]):
+                while not one.chunks and one.after < end:
                     await self._fill(source, [one], 0.1)
             return one.take(max_records, max_bytes)
 
@@ -139,7 +146,7 @@ class Reader:
         until = loop.time() + timeout
         while (left := until - loop.time()) > 0:
             sources = await self._positioned(positions)
-            if any(one.records for parts in sources.values() for one in parts):
+            if any(one.chunks for parts in sources.values() for one in parts):
                 return
             # Not for longer than this: a topic may come to be, and who reads the same partition here may take what we wait for.
             left = min(left, _LOOK)
@@ -151,7 +158,7 @@ class Reader:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
-            if any(one.records for parts in sources.values() for one in parts):
+            if any(one.chunks for parts in sources.values() for one in parts):
                 return
 
     async def _positioned(self, positions: Mapping[tuple[str, int], int]) -> dict[_Topic, list[_Partition]]:
@@ -193,7 +200,7 @@ class Reader:
         where = [one.where for one in parts]
         try:
             with said(f"broker {self._cluster.url}, topic {where[0].topic!r}"):
-                found = await source.client.getmany(*where, timeout_ms=round(timeout * 1000), max_records=_AT_ONCE)
+                found = await fetched(source.client, where, timeout)
         except BaseException as error:
             # What the client took out of its buffers for the other partitions is lost with the exception; and so are ours.
             for one in parts:
@@ -207,6 +214,7 @@ class Reader:
                 return
             raise
         for one in parts:
-            one.records.extend(found.get(one.where, ()))
+            if one.where in found and found[one.where].values:
+                one.chunks.append(found[one.where])
             with suppress(errors.IllegalStateError):
                 one.after = await source.client.position(one.where)
