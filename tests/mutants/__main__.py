@@ -17,14 +17,21 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
 
-from tests.mutants import commits, event_time, joins, records, vocabulary
+from tests.mutants import commits, event_time, joins, patterns, records, vocabulary
 from tests.mutants.guard import Mutant
 
 ROOT = Path(__file__).parents[2]
 AT_A_TIME = 2
 SECONDS = 8
 
-MUTANTS = [*commits.MUTANTS, *records.MUTANTS, *vocabulary.MUTANTS, *event_time.MUTANTS, *joins.MUTANTS]
+MUTANTS = [
+    *commits.MUTANTS,
+    *records.MUTANTS,
+    *vocabulary.MUTANTS,
+    *event_time.MUTANTS,
+    *joins.MUTANTS,
+    *patterns.MUTANTS,
+]
 
 
 class Result(NamedTuple):
