@@ -20,10 +20,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
         yield one
 
 
-@pytest_asyncio.fixture
-async def kafka(server: KafkaServer) -> AsyncIterator[str]:
-    """The address of a broker without topics."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=server.address)
+async def emptied(address: str) -> None:
+    """Delete all topics of a broker."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=address)
     await admin.start()
     try:
         while names := [name for name in await admin.list_topics() if not name.startswith("__")]:
@@ -31,5 +30,11 @@ async def kafka(server: KafkaServer) -> AsyncIterator[str]:
             await asyncio.sleep(0.05)
     finally:
         await admin.close()
+
+
+@pytest_asyncio.fixture
+async def kafka(server: KafkaServer) -> AsyncIterator[str]:
+    """The address of a broker without topics."""
+    await emptied(server.address)
     yield server.address
     reap()

@@ -25,6 +25,7 @@ from rxstreams.brokers.memory import MemoryBroker
 from rxstreams.testing.brokers import read_all
 from tests.crash.processes import ROOT, ended, event, started, until
 from tests.crash.worker import COUNTER
+from tests.kafka.conftest import emptied
 from tests.kafka.worker import TOPICS, pipeline
 from tests.servers.kafka import KafkaServer
 
@@ -148,6 +149,7 @@ def killed(server: KafkaServer, tmp_path_factory: pytest.TempPathFactory) -> dic
         finally:
             await broker.stop()
 
+    asyncio.run(emptied(server.address))
     asyncio.run(on(filled))
     killing = Killing(url, tmp_path_factory.mktemp("kill9"))
     for step in ACQUIRING * SEEDS:
