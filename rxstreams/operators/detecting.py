@@ -200,6 +200,7 @@ class Detecting(Stepping):
         """No event comes any more: matches that wait for open ones which began before them need not wait."""
         for key in sorted([key for key, state in self.states.items() if state.complete], key=ordered):
             state = self.states[key]
+            self.dirty.add(key)
             found = self.matcher.settle(state, over=True)
             self.put(self.matches(key, found), [key] * len(found), max(end for _, end, _ in found), END, END)
             self.look_again(key, state)
@@ -238,8 +239,8 @@ class Detecting(Stepping):
 
     def look_again(self, key: Hashable, state: Open) -> None:
         """See to it that a key is looked at when something of it is over; forget it if nothing is left."""
-        self.dirty.add(key)
         if not state.alive:
+            self.dirty.add(key)
             del self.states[key]
             return
         due = self.matcher.due(state)
@@ -247,6 +248,7 @@ class Detecting(Stepping):
             step = self.step if state.complete is None else 1  # a match that waits comes out just when its turn is
             due = -(-due // step) * step
             if state.awaited is None or due < state.awaited:
+                self.dirty.add(key)
                 state.awaited = due
                 self.timers.add(due, key)
 

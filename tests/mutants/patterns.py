@@ -2,6 +2,7 @@
 
 from tests.mutants.guard import mutant
 
+DETAILS = "tests/operators/test_pattern_details.py::test_"
 PATTERNS = "tests/operators/test_patterns.py::test_"
 LAWS = "tests/laws/test_pattern_laws.py::test_"
 FLINK = f"{PATTERNS}flinks_examples_of_contiguity_and_quantifiers"
@@ -295,6 +296,20 @@ MUTANTS = [
         f"{PATTERNS}what_is_over_does_not_count_for_the_limit",
     ),
     # What is saved, and what is refused.
+    mutant(
+        "what an event changes is saved",
+        "operators/detecting.py",
+        "            dirty.add(key)\n            try",
+        "            try",
+        f"{DETAILS}a_restart_writes_nothing_anew_and_each_event_is_saved",
+    ),
+    mutant(
+        "what the watermark has passed waits no more, in the table neither",
+        "operators/agendas.py",
+        "        if place & MASK <= self.saved:\n            self.dirty.add(place)\n",
+        "",
+        f"{DETAILS}a_crash_after_each_event_changes_nothing",
+    ),
     mutant(
         "an event that waits is saved",
         "operators/agendas.py",

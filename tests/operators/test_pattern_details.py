@@ -177,3 +177,16 @@ def test_what_is_over_is_let_go_of_while_more_comes(given: Any) -> None:
     drive.feed(came(" ".join(["a"] * 1_000), apart=0.1), cuts=())
     [states] = [store.states for store in drive.graph.stores if store.identity.endswith("detect")]
     assert states["k"].size < 200
+
+
+def test_a_restart_writes_nothing_anew_and_each_event_is_saved() -> None:
+    """What was restored is as it was saved; what an event changes is saved with it, though nothing is looked at again."""
+    drive = Drive(look(A.followed_by(B).followed_by(C).within(100)))
+    with deltas_alone():
+        for i, one in enumerate(came("a x b x")):
+            drive.feed([one], offset=i)
+            drive.commit()
+        drive.crash()
+        assert [store.dirty for store in drive.graph.stores if store.dirty] == []
+        drive.feed([*came("a x b x c")[4:], End("a")], offset=4)
+    assert [as_text(match) for match in drive.outcome().values[0]] == ["a b c"]
