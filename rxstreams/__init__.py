@@ -1,6 +1,7 @@
 """Reactive stream processing: RxPY's operators, event time and keyed state, exactly once, on asyncio.
 
     errors       the error tree, and the policies that answer a failing record
+    log          what a run says, on standard error
     batch        what travels on the edges: parallel columns of records
     watermarks   event time: how it is read, and how far it has come
     windows      how event time is cut, when results are emitted, and what a result is

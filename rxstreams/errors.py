@@ -13,6 +13,7 @@
     │   ├── FencedError              a newer instance of the app has taken over
     │   ├── CommitUnknownError       a commit may or may not have happened
     │   ├── MissingTopicError        a topic that does not exist
+    │   ├── OffsetsError             where to go on is not there any more, or in doubt
     │   ├── StorageFullError         no room left where the broker keeps its data
     │   └── StorageDamagedError      what the broker keeps cannot be read
     └── StateError                   saved state cannot be used
@@ -43,6 +44,7 @@ __all__ = [
     "FormatError",
     "GraphError",
     "MissingTopicError",
+    "OffsetsError",
     "OperatorError",
     "Policy",
     "RecordError",
@@ -132,10 +134,14 @@ class CommitUnknownError(BrokerError):
 class MissingTopicError(BrokerError):
     """Raised when a topic does not exist and is not to be created."""
 
-    def __init__(self, topic: str, known: Sequence[str] = ()) -> None:
+    def __init__(self, topic: str, known: Sequence[str] = (), remedy: str = "Create it, or check its name") -> None:
         listed = ", ".join(sorted(known)) or "none"
-        super().__init__(f"topic {topic!r} does not exist; topics here: {listed}. Create it, or check its name.")
+        super().__init__(f"topic {topic!r} does not exist; topics here: {listed}. {remedy}.")
         self.topic = topic
+
+
+class OffsetsError(BrokerError):
+    """Raised when an app cannot go on where it was: the broker says otherwise, or no longer has what comes next."""
 
 
 class StorageFullError(BrokerError):

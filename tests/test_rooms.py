@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ["errors", "failpoints", "batch", "watermarks", "windows", "stream", "patterns", "aggregates", "state", "operators"]
-ROOMS += ["brokers", "feeds", "views", "runtime", "history", "pictures", "web", "notebook", "cli", "testing"]
+ROOMS = ["errors", "failpoints", "log", "batch", "watermarks", "windows", "stream", "patterns", "aggregates", "state"]
+ROOMS += ["operators", "brokers", "feeds", "views", "runtime", "history", "pictures", "web", "notebook", "cli", "testing"]
 PUBLIC = {"rxstreams", "rxstreams.operators", "rxstreams.aggregates", "rxstreams.web", "rxstreams.testing"}
 PUBLIC |= {"rxstreams.errors", "rxstreams.watermarks", "rxstreams.windows", "rxstreams.patterns"}
 

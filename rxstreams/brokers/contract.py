@@ -176,6 +176,12 @@ class Broker(Protocol):
         """
         ...
 
+    async def record_limit(self, topic: str, /) -> int | None:
+        """The greatest size of a record of a topic or table: bytes of its key, value and headers; None where there is no limit.
+        Of one that is not there it is what one that is made now would have.
+        """
+        ...
+
     async def committed(self, app: str, /) -> dict[tuple[str, int], int]:
         """The next offsets that ``app`` committed last."""
         ...

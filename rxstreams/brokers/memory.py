@@ -240,6 +240,9 @@ class MemoryBroker:
     async def end_offsets(self, topic: str, /) -> list[int]:
         return [log.end for log in self._topic(topic).partitions]
 
+    async def record_limit(self, topic: str, /) -> int | None:
+        return None
+
     async def offsets_at(self, topic: str, timestamp: int, /) -> list[int]:
         return [
             next((at for at, stamp in zip(log.offsets, log.timestamps, strict=True) if stamp >= timestamp), log.end)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rxstreams.errors import TopologyError
+from rxstreams.log import logger
 from rxstreams.runtime.checkpoints import saved_topology
-from rxstreams.runtime.log import logger
 from rxstreams.runtime.position import OperatorRecord, Position
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -76,16 +76,25 @@ class KafkaServer:
         folder: Where its data is, which stays.
         port: Where it listens; None is a free one.
         advertised: Where it says that it listens, if clients come through a proxy.
+        settings: More settings, which go before those here; may name ``{port}``, ``{controller}`` and ``{folder}``.
+        users: What users there are by SCRAM, as Kafka's format tool takes them.
     """
 
-    def __init__(self, folder: Path, *, port: int | None = None, advertised: int | None = None) -> None:
-        self.folder, self.port = folder, port or free_port()
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        advertised: int | None = None,
+        settings: str = "",
+        users: Sequence[str] = (),
+    ) -> None:
+        self.folder, self.port, self.users = folder, port or free_port(), users
         self.process: subprocess.Popen[bytes] | None = None
         self.settings = folder / "server.properties"
         folder.mkdir(parents=True, exist_ok=True)
-        self.settings.write_text(
-            SETTINGS.format(port=self.port, controller=free_port(), advertised=advertised or self.port, folder=folder)
-        )
+        where = {"port": self.port, "advertised": advertised or self.port, "controller": free_port(), "folder": folder}
+        self.settings.write_text((SETTINGS + settings).format(**where))
 
     @property
     def address(self) -> str:
@@ -95,7 +104,8 @@ class KafkaServer:
     def start(self) -> None:
         """Start it, with the data that is there, and wait until it answers."""
         if not (self.folder / "data").exists():
-            self.tool("kafka.tools.StorageTool", "format", "-t", "rxstreamsAAAAAAAAAAAAA", "-c", str(self.settings))
+            users = [word for user in self.users for word in ("--add-scram", user)]
+            self.tool("kafka.tools.StorageTool", "format", "-t", "rxstreamsAAAAAAAAAAAAA", "-c", str(self.settings), *users)
         with (self.folder / "kafka.log").open("ab") as log:
             command = ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", jars(), "kafka.Kafka"]
             self.process = subprocess.Popen([*command, str(self.settings)], stdout=log, stderr=log, start_new_session=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
@@ -12,18 +11,26 @@ from typing import Any
 from rxstreams.brokers.columns import check_partitions, from_records
 from rxstreams.brokers.contract import Fetched, Record, Retention, TableRead
 from rxstreams.brokers.kafka.cluster import BEGIN, Cluster
-from rxstreams.brokers.kafka.faults import patiently, said
+from rxstreams.brokers.kafka.faults import cap_loggers, patiently, said
 from rxstreams.brokers.kafka.reading import Reader
+from rxstreams.brokers.kafka.security import Security
 from rxstreams.brokers.kafka.tasks import TABLE, KafkaTask
-from rxstreams.brokers.kafka.writing import Appender, close, producer
-from rxstreams.errors import BrokerError, MissingTopicError
+from rxstreams.brokers.kafka.writing import CODECS, Appender, close, producer
+from rxstreams.errors import BrokerError, ConfigError, MissingTopicError
 from rxstreams.failpoints import failpoint
+from rxstreams.log import logger
 
-__all__ = ["KafkaBroker"]
+__all__ = ["KafkaBroker", "Security"]
 
 _TASKS = "rxstreams.tasks"
 """The table of who opened a task last."""
+_TASKS_SETTINGS = TABLE | {"message.timestamp.type": "LogAppendTime"}
+"""Its records have the broker's time, so that it is seen when clocks differ."""
+_SKEW = 5.0
+"""Seconds by which clocks may differ before there is a warning."""
 _READ_AT_ONCE = 10_000
+_OVERHEAD = 128
+"""Bytes that a record, alone in its batch, takes beside its key, value and headers; at most."""
 
 
 class KafkaBroker:
@@ -37,6 +44,9 @@ class KafkaBroker:
         retention: Of topics that are made without one; None keeps records for ever. Kafka's own default would delete records
             whose event time is a week ago as soon as they are written.
         transaction_timeout: Seconds after which the brokers abort a transaction of which they hear nothing more.
+        compression_type: Of batches that are written: ``none``, ``gzip``, ``snappy``, ``lz4`` or ``zstd``.
+        create: Whether topics that are missing are made; else they are refused.
+        security: TLS and SASL.
         clock: Seconds since the epoch; the timestamps of records that have none.
     """
 
@@ -47,21 +57,26 @@ class KafkaBroker:
         replication: int | None = None,
         retention: Retention | None = None,
         transaction_timeout: float = 60.0,
+        compression_type: str = "none",
+        create: bool = True,
+        security: Security = Security(),
         clock: Callable[[], float] = time.time,
     ) -> None:
-        # At DEBUG the client logs whole requests, passwords too.
-        logging.getLogger("aiokafka").setLevel(logging.INFO)
+        cap_loggers()
         self.url = f"kafka://{servers}"
-        self._options: dict[str, Any] = {"bootstrap_servers": servers, "client_id": "rxstreams"}
+        self._options: dict[str, Any] = {"bootstrap_servers": servers, "client_id": "rxstreams", **security.options()}
         self._timeout, self._clock = transaction_timeout, clock
-        self._cluster = Cluster(self.url, self._options, replication, _settings(retention or Retention()))
+        if compression_type not in CODECS:
+            raise ConfigError(f"Kafka: compression_type={compression_type!r}; expected one of {', '.join(CODECS)}")
+        self._codec = CODECS[compression_type]
+        self._cluster = Cluster(self.url, self._options, replication, _settings(retention or Retention()), create=create)
         self._keyless = count()
         self._tasks: set[KafkaTask] = set()
 
     async def start(self) -> None:
         await self._cluster.start()
         self._reader = Reader(self._cluster, self._options)
-        self._appender = Appender(self._cluster, self._options)
+        self._appender = Appender(self._cluster, self._options, self._codec)
 
     async def stop(self) -> None:
         if hasattr(self, "_reader"):
@@ -113,6 +128,9 @@ class KafkaBroker:
             at = read.next_offset
         return TableRead(max(at, after), [(key, value) for key, value in rows.items() if value is not None or after])
 
+    async def record_limit(self, topic: str, /) -> int | None:
+        return await self._cluster.limit(topic, anew=True) - _OVERHEAD
+
     async def committed(self, app: str, /) -> dict[tuple[str, int], int]:
         return await self._cluster.committed(app)
 
@@ -131,16 +149,31 @@ class KafkaBroker:
                 await one.begin_transaction()
                 await one.abort_transaction()
             failpoint("kafka.fenced")
-            await self._cluster.make(_TASKS, settings=TABLE)
-            await self._appender.append(
-                _TASKS, from_records(_TASKS, [Record(instance.encode(), f"{app}/{task}".encode())], self._now_ms())
-            )
+            await self._sign(app, task, instance)
         except BaseException:
             await close(one)
             raise
         handle = KafkaTask(self, app, task, instance, one)
         self._tasks.add(handle)
         return handle
+
+    async def _sign(self, app: str, task: str, instance: str) -> None:
+        """Leave word of who has the task now; and compare clocks, as the broker stamps it with its own."""
+        await self._cluster.make(_TASKS, settings=_TASKS_SETTINGS)
+        word = Record(instance.encode(), f"{app}/{task}".encode())
+        before = self._now_ms()
+        ((partition, offset),) = await self._appender.append(_TASKS, from_records(_TASKS, [word], before))
+        after = self._now_ms()
+        stamps = (await self._reader.read(_TASKS, partition, offset, 1, 1)).timestamps
+        if stamps and not before - _SKEW * 1000 <= stamps[0] <= after + _SKEW * 1000:
+            ahead = (stamps[0] - after) / 1000
+            logger().warning(
+                "clocks differ",
+                broker=self.url,
+                seconds_ahead=round(ahead, 1),
+                remedy="synchronise the clocks of this machine and the broker's: records without a time of their own are stamped "
+                "here, and the broker deletes by time, and refuses what is too far ahead",
+            )
 
     async def _owner(self, app: str, task: str) -> str:
         """Who opened a task last."""

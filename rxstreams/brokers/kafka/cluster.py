@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 
 from aiokafka import errors
 from aiokafka.client import AIOKafkaClient
-from aiokafka.protocol.admin import CreatePartitionsRequest, CreateTopicsRequest
+from aiokafka.protocol.admin import CreatePartitionsRequest, CreateTopicsRequest, DescribeConfigsRequest
 from aiokafka.protocol.api import Request, Response
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.offset import OffsetRequest
 
-from rxstreams.brokers.kafka.faults import patiently, said
+from rxstreams.brokers.kafka.faults import patiently, said, why_not
 from rxstreams.brokers.kafka.protocol import IncrementalAlterConfigs, StableOffsets
 from rxstreams.errors import BrokerError, MissingTopicError
 
@@ -25,6 +25,7 @@ BEGIN, END = -2, -1
 """Instead of a timestamp: the first offset that is there, and the one after the last."""
 _WRITTEN, _COMMITTED = 0, 1
 _UNSTABLE = 88
+_TOPIC, _BROKER = 2, 4
 _PATIENCE = 10.0
 """Seconds for which a request is repeated while leaders move, or a topic comes to be."""
 _ENDING = 1.0
@@ -39,10 +40,15 @@ class Cluster:
         options: How clients connect.
         replication: How often topics that are made are kept; None is three times, or once a broker if there are fewer.
         settings: Of topics that are made without settings.
+        create: Whether topics are made.
     """
 
-    def __init__(self, url: str, options: Mapping[str, Any], replication: int | None, settings: Mapping[str, str]) -> None:
+    def __init__(
+        self, url: str, options: Mapping[str, Any], replication: int | None, settings: Mapping[str, str], *, create: bool = True
+    ) -> None:
         self.url, self._options, self._replication, self._settings = url, options, replication, settings
+        self._create = create
+        self._limits: dict[str, int] = {}
         self._client: AIOKafkaClient | None = None
 
     async def start(self) -> None:
@@ -51,6 +57,9 @@ class Cluster:
         try:
             with said(f"broker {self.url}"):
                 await client.bootstrap()
+        except BrokerError as error:
+            await client.close()
+            raise BrokerError(f"broker {self.url}: {await why_not(client.hosts, self._options)}") from error
         except BaseException:
             await client.close()
             raise
@@ -83,8 +92,15 @@ class Cluster:
         return found[topic]
 
     async def make(self, topic: str, partitions: int = 1, settings: Mapping[str, str] | None = None) -> int:
-        """Make sure that a topic is there; how many partitions it has then."""
+        """Make sure that a topic is there; how many partitions it has then.
+
+        Raises:
+            MissingTopicError: If it, or a partition of it, is missing, and nothing is to be made.
+            BrokerError: If it was to be a table, and Kafka would delete its rows by their age.
+        """
         found = await self.topics(topic)
+        if len(found.get(topic, ())) < partitions and not self._create:
+            self._refuse(topic, partitions, found, settings or self._settings)
         if topic not in found:
             copies = self._replication or min(3, len(self._running.cluster.brokers()))
             row: tuple[Any, ...] = topic, partitions, copies, [], list((settings or self._settings).items())
@@ -95,6 +111,8 @@ class Cluster:
             response = await self._control(request)
             self._check(topic, response.topic_errors, but=errors.InvalidPartitionsError)
         else:
+            if settings is not None and topic not in self._limits:
+                await self._check_compacted(topic)
             return len(found[topic])
         return await self._until(lambda: self._led(topic, partitions))
 
@@ -102,6 +120,25 @@ class Cluster:
         """Change some of a topic's settings."""
         response = await self._control(IncrementalAlterConfigs(topic, settings))
         self._check(topic, [(name, error, message) for error, message, _, name in response.resources])
+
+    async def settings(self, topic: str) -> dict[str, str]:
+        """A topic's settings, defaults too."""
+        return await self._described(_TOPIC, topic, None)
+
+    async def limit(self, topic: str, *, anew: bool = False) -> int:
+        """The greatest batch, in bytes, that a topic takes, or would take if it were made."""
+        if anew or topic not in self._limits:
+            if topic in await self.topics(topic):
+                self._limits[topic] = int((await self.settings(topic))["max.message.bytes"])
+            else:
+                node = next(iter(self._running.cluster.brokers())).nodeId
+                return int((await self._described(_BROKER, str(node), node))["message.max.bytes"])
+        return self._limits[topic]
+
+    async def _described(self, kind: int, name: str, node: int | None) -> dict[str, str]:
+        response = await self._send(DescribeConfigsRequest([(kind, name, None)]), node)
+        self._check(name, [(name, error, message) for error, message, *_ in response.resources])
+        return {name: value for *_, entries in response.resources for name, value, *_ in entries}
 
     async def offsets(self, topic: str, at: int = END, *, committed: bool = True) -> list[int]:
         """Per partition the offset of the first record not before a time (ms), or ``BEGIN``, or ``END``.
@@ -189,6 +226,25 @@ class Cluster:
         if response.error_code or any(error == _UNSTABLE for *_, error in rows):
             return None
         return {(name, partition): offset for name, partition, offset, _ in rows if offset >= 0}
+
+    def _refuse(self, topic: str, partitions: int, found: Mapping[str, Mapping[int, int]], settings: Mapping[str, str]) -> None:
+        told = ", ".join(f"{name}={value}" for name, value in settings.items())
+        raise MissingTopicError(
+            topic,
+            sorted(found),
+            f"Nothing is made here, as the broker's URL says create=no. Create it with {partitions} partitions (now "
+            f"{len(found.get(topic, ()))}) and {told}; or leave create=no out",
+        )
+
+    async def _check_compacted(self, table: str) -> None:
+        """Refuse a table that loses rows; asked once."""
+        policy = (await self.settings(table))["cleanup.policy"]
+        if "compact" not in policy or "delete" in policy:
+            raise BrokerError(
+                f"broker {self.url}, topic {table!r}: it is to be a table, and has cleanup.policy={policy}, by which Kafka would "
+                "delete what is still needed; set cleanup.policy=compact"
+            )
+        await self.limit(table)
 
     def _check(self, topic: str, answers: Sequence[Sequence[Any]], *, but: type[Exception] | None = None) -> None:
         for _, code, *message in answers:

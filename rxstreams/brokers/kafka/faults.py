@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
-from collections.abc import Awaitable, Callable, Iterator
+import ssl
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from aiokafka import errors
+from aiokafka.conn import create_conn
+from aiokafka.protocol.metadata import MetadataRequest
 
+from rxstreams.brokers.kafka.security import PROTOCOLS
 from rxstreams.errors import BrokerError, CommitUnknownError, StorageFullError
 
-__all__ = ["FENCED", "UNKNOWN", "patiently", "said", "unknown"]
+__all__ = ["FENCED", "UNKNOWN", "cap_loggers", "patiently", "said", "unknown", "why_not"]
 
 A = TypeVar("A")
 
@@ -69,6 +74,47 @@ def said(where: str) -> Iterator[None]:
         raise StorageFullError(f"{where}: {error!r}; the broker cannot write to its disk") from error
     except errors.KafkaError as error:
         raise BrokerError(f"{where}: {error!r}") from error
+
+
+async def why_not(hosts: Iterable[tuple[str, int, Any]], options: Mapping[str, Any]) -> str:
+    """Why none of these servers can be used, and what to do; the client itself tells its log only."""
+    how = {name: value for name, value in options.items() if name != "bootstrap_servers"}
+    told = [f"{host}:{port} {await _why_not(host, port, how)}" for host, port, _ in hosts]
+    return f"cannot connect ({how['security_protocol']}): {'; '.join(told)}"
+
+
+async def _why_not(host: str, port: int, how: Mapping[str, Any]) -> str:
+    other = f"perhaps it expects another security_protocol ({', '.join(PROTOCOLS)}) or a certificate (ssl_certfile)"
+    try:
+        one = await create_conn(host, port, request_timeout_ms=5_000, **how)
+        try:
+            await one.send(MetadataRequest([]))
+        finally:
+            one.close()
+    except ssl.SSLCertVerificationError as error:
+        return f"has a certificate that is not trusted ({error.verify_message}); ssl_cafile names who vouches for it"
+    except errors.UnsupportedSaslMechanismError as error:
+        return f"does not take this sasl_mechanism: {error}"
+    except (errors.AuthenticationFailedError, errors.SaslAuthenticationFailed):
+        return "refused the user or the password"
+    except (ssl.SSLError, TimeoutError, ConnectionResetError, ConnectionAbortedError, errors.KafkaConnectionError) as error:
+        return f"ends the connection, or does not answer ({error!r}); {other}"
+    except OSError as error:
+        return f"cannot be reached ({error})"
+    except errors.KafkaError as error:
+        return f"answered {error!r}"
+    return "answers now"
+
+
+def cap_loggers() -> None:
+    """Keep the client's loggers from DEBUG, whatever their level is: there they write whole requests, passwords too."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] == "aiokafka":
+            logging.getLogger(name).addFilter(_above_debug)
+
+
+def _above_debug(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.INFO
 
 
 def unknown(where: str, why: str) -> CommitUnknownError:

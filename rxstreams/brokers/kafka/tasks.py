@@ -14,7 +14,7 @@ from rxstreams.brokers.columns import Columns, check_puts, divide, from_records
 from rxstreams.brokers.contract import Commit, Put
 from rxstreams.brokers.kafka.faults import FENCED, UNKNOWN, unknown
 from rxstreams.brokers.kafka.partitioning import assign
-from rxstreams.brokers.kafka.writing import all_of, close, send
+from rxstreams.brokers.kafka.writing import Batching, all_of, close, send
 from rxstreams.errors import BrokerError, FencedError, StorageFullError
 from rxstreams.failpoints import failpoint
 
@@ -95,7 +95,8 @@ class KafkaTask:
         await producer.begin_transaction()
         failpoint("kafka.begun")
         # Each answer is waited for before the commit: the client commits although a batch was refused.
-        await all_of(send(producer, topic, partition, columns) for topic, partition, columns in shares)
+        how = {topic: await self._batching(topic) for topic, _, _ in shares}
+        await all_of(send(producer, topic, partition, columns, how[topic]) for topic, partition, columns in shares)
         failpoint("kafka.sent")
         if offsets:
             next_ones = {TopicPartition(*where): offset for where, offset in offsets.items()}
@@ -103,6 +104,9 @@ class KafkaTask:
         failpoint("kafka.offsets")
         await producer.commit_transaction()
         failpoint("kafka.ended")
+
+    async def _batching(self, topic: str) -> Batching:
+        return Batching(await self._broker._cluster.limit(topic), self._broker._codec, in_transaction=True)
 
     async def _judged(self, error: Exception) -> Callable[[], BaseException]:
         """What an error means; afterwards the producer is used no more."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.producer.message_accumulator import BatchBuilder
@@ -18,12 +18,14 @@ from rxstreams.brokers.kafka.partitioning import assign
 from rxstreams.errors import BrokerError
 from rxstreams.failpoints import failpoint
 
-__all__ = ["Appender", "all_of", "close", "producer", "send"]
+__all__ = ["CODECS", "Appender", "Batching", "all_of", "close", "producer", "send"]
 
 A = TypeVar("A")
 
 BATCH = 900_000
 """Bytes of a batch: below the million that a broker takes by default."""
+CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
+"""How batches may be compressed, by the numbers that Kafka has for it."""
 _CLOSING = 2.0
 """Seconds that a client may take to close; it may wait for ever for brokers that have gone."""
 
@@ -41,19 +43,37 @@ async def close(one: AIOKafkaProducer) -> None:
         await one.client.close()
 
 
-def _batches(client: AIOKafkaProducer, columns: Columns) -> Iterator[BatchBuilder]:
+class Batching(NamedTuple):
+    """How records become batches.
+
+    Attributes:
+        limit: The greatest batch, in bytes, that the topic takes.
+        codec: How batches are compressed.
+        in_transaction: Whether they are of a transaction.
+    """
+
+    limit: int
+    codec: int
+    in_transaction: bool
+
+    def batch(self) -> BatchBuilder:
+        """An empty batch."""
+        return BatchBuilder(min(BATCH, self.limit), self.codec, is_transactional=self.in_transaction)
+
+
+def _batches(columns: Columns, how: Batching) -> Iterator[BatchBuilder]:
     n = len(columns.values)
     keys, headers = columns.keys or [None] * n, columns.headers or [()] * n
-    batch = client.create_batch()
+    batch = how.batch()
     for value, key, timestamp, header in zip(columns.values, keys, columns.timestamps, headers):
         if batch.append(timestamp=timestamp, key=key, value=value, headers=list(header)) is None:
             yield batch
-            batch = client.create_batch()
+            batch = how.batch()
             batch.append(timestamp=timestamp, key=key, value=value, headers=list(header))
     yield batch
 
 
-async def send(client: AIOKafkaProducer, topic: str, partition: int, columns: Columns) -> list[int]:
+async def send(client: AIOKafkaProducer, topic: str, partition: int, columns: Columns, how: Batching) -> list[int]:
     """Send the records of a partition; the offset of each, once all are there.
 
     Everything that was sent is waited for, also if something fails: only then is it known what was refused.
@@ -61,7 +81,7 @@ async def send(client: AIOKafkaProducer, topic: str, partition: int, columns: Co
     if partition not in await client.partitions_for(topic):  # it has grown since the client last looked
         await client.client.force_metadata_update()
     sent = []
-    for batch in _batches(client, columns):
+    for batch in _batches(columns, how):
         batch.close()
         sent.append((batch.record_count(), await client.send_batch(batch, topic, partition=partition)))
         failpoint("kafka.sending")
@@ -84,10 +104,11 @@ class Appender:
     Args:
         cluster: For the topics' partitions.
         options: How clients connect.
+        codec: How batches are compressed.
     """
 
-    def __init__(self, cluster: Cluster, options: Mapping[str, Any]) -> None:
-        self._cluster, self._options = cluster, options
+    def __init__(self, cluster: Cluster, options: Mapping[str, Any], codec: int) -> None:
+        self._cluster, self._options, self._codec = cluster, options, codec
         self._queues: dict[str, list[tuple[Columns, asyncio.Future[list[tuple[int, int]]]]]] = {}
         self._working: dict[str, asyncio.Task[None]] = {}
         self._producer: AIOKafkaProducer | None = None
@@ -138,11 +159,12 @@ class Appender:
     async def _send(self, topic: str, columns: Columns) -> list[tuple[int, int]]:
         client = await self._started()
         partitions = await self._cluster.make(topic)
+        how = Batching(await self._cluster.limit(topic), self._codec, in_transaction=False)
         assigned = assign(columns.keys, len(columns.values), partitions, next(self._keyless))
         shares = divide(columns, assigned)
         with said(f"broker {self._cluster.url}, topic {topic!r}"):
             try:
-                found = await all_of(send(client, topic, partition, share) for partition, share in shares.items())
+                found = await all_of(send(client, topic, partition, share, how) for partition, share in shares.items())
             except BaseException:
                 self._producer = None  # a producer that failed numbers its later batches wrongly
                 await close(client)

@@ -115,6 +115,9 @@ class SqliteBroker:
         with self._reading():
             return self._log.ends(topic)
 
+    async def record_limit(self, topic: str, /) -> int | None:
+        return None
+
     async def offsets_at(self, topic: str, timestamp: int, /) -> list[int]:
         with self._reading():
             return self._log.at(topic, timestamp)
