@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_origin, is_ty
 
 import msgspec
 
-from rxstreams.errors import BrokerError, ConfigError, Policy
+from rxstreams.errors import ConfigError, OffsetsError, Policy
 from rxstreams.feeds.source import DAY, IDLE_AFTER, Chunk, Source, Stamping, check_idle_after, check_source, runs_by_clock
+from rxstreams.log import logger
 from rxstreams.stream import Operation, Stream, source_stream
 from rxstreams.watermarks import Generator, TimestampSource, to_millis
 
@@ -272,12 +273,6 @@ class Reading:
         if positions is None:
             begin = await self._first(self.feed.start or first, starts)
         else:
-            lost = {p: (positions[p], start) for p, start in enumerate(starts) if p in positions and positions[p] < start}
-            if lost:
-                raise BrokerError(
-                    f"{self.feed.id}: the committed positions are older than what the topic keeps (partition: position, start of "
-                    f"the log): {lost}. Records were deleted before they were read; start with another app name, or keep more"
-                )
             begin = [positions.get(p, start) for p, start in enumerate(starts)]  # a new partition is taken from its start
         self.at, ends = dict(enumerate(begin)), await self.broker.end_offsets(self.topic)
         if self.feed.until == "end":
@@ -309,9 +304,9 @@ class Reading:
         """A gap before the records may be how this broker numbers them, or records that were deleted before they were read."""
         start = (await self.broker.start_offsets(self.topic))[partition]
         if start > offset:
-            raise BrokerError(
+            raise OffsetsError(
                 f"{self.feed.id}: partition {partition} is kept from offset {start} on, and was read up to {offset}: what lay "
-                "between was deleted unread. Keep more (retention), or start with another app name"
+                "between was deleted unread. Keep more (retention), or go on from the earliest (offsets='earliest')"
             )
 
     async def wait(self) -> None:
@@ -320,4 +315,5 @@ class Reading:
         await self.broker.wait({(self.topic, partition): at for partition, at in self.at.items()}, timeout=timeout)
         known = await self.broker.start_offsets(self.topic)
         for partition in range(len(self.at), len(known)):
+            logger().info("new partition, read from its start", topic=self.topic, partition=partition)
             self.at[partition] = known[partition]

@@ -22,7 +22,7 @@ from rxstreams.stream import LOST, Node, Operation, Pace, Stream, attached, oper
 from rxstreams.stream.loops import Loop
 from rxstreams.watermarks import to_millis
 
-__all__ = ["CallableSink", "TopicSink", "ViewSink", "to_callable", "to_topic", "to_view"]
+__all__ = ["CallableSink", "ToTopic", "ToView", "TopicSink", "ViewSink", "to_callable", "to_topic", "to_view"]
 
 A = TypeVar("A", bound=Any)
 
@@ -121,6 +121,8 @@ class ToTopic(Node):
     def __init__(self, topic: str, record: Callable[[Any, Any, Any], tuple[Any, ...]], on_error: Policy | None) -> None:
         super().__init__()
         self.topic, self.record, self.on_error = topic, record, on_error
+        self.limit: int | None = None
+        """Bytes that a record may have; the run asks the broker."""
 
     def start(self) -> None:
         _needs_run(self, "to_topic")
@@ -128,8 +130,24 @@ class ToTopic(Node):
     def batch(self, b: Batch, port: int) -> None:
         nothing = [None] * len(b)
         records, b = self.each(self.record, b, b.keys or nothing, b.times or nothing)
+        if self.limit is not None and max(map(_size, records), default=0) > self.limit:
+            records, b = self.each(self.check_size, b, records)
         self.host.write(self.topic, records, b.order)  # type: ignore[attr-defined]  # a run's host
         self.emit(b)
+
+    def check_size(self, value: Any, record: tuple[Any, ...]) -> tuple[Any, ...]:
+        size = _size(record)
+        if self.limit is not None and size > self.limit:
+            raise ValueError(
+                f"a record of {size:,} bytes (value, key, headers), and topic {self.topic!r} takes {self.limit:,}; make it "
+                "smaller, or have the topic take more (max.message.bytes)"
+            )
+        return record
+
+
+def _size(record: tuple[Any, ...]) -> int:
+    data, key, _, headers = record
+    return len(data or b"") + len(key or b"") + sum(len(name) + len(text) + 10 for name, text in headers)
 
 
 def _needs_run(node: Node, kind: str) -> None:

@@ -38,6 +38,10 @@ __all__ = ["Checkpoints", "Stateful", "saved_topology"]
 _POSITION = b"position"
 _LEAST_BYTES = 1_000
 _LEAST_LOG = 1_000_000
+_LEAST = 1_000
+"""Bytes that a row must be allowed to have."""
+_KEY_BYTES = 40
+"""What a row's key has at most."""
 _POSITION_BYTES = 2_000  # about what a position record takes; it tells the log's size, so it cannot know its own
 
 
@@ -98,8 +102,8 @@ class Checkpoints:
         twice = sorted({name for name in identities if identities.count(name) > 1})
         if twice:
             raise ConfigError(f"two stateful operators have the identity {twice[0]!r}; give them different names")
-        if key_groups < 1 or max_chunk_bytes < 1_000:
-            raise ConfigError(f"expected key_groups ≥ 1 and max_chunk_bytes ≥ 1000, got {key_groups} and {max_chunk_bytes}")
+        if key_groups < 1 or max_chunk_bytes < _LEAST:
+            raise ConfigError(f"expected key_groups ≥ 1 and max_chunk_bytes ≥ {_LEAST}, got {key_groups} and {max_chunk_bytes}")
         self.key_groups = key_groups
         self._table = table
         self._limit = max_chunk_bytes - HEADER_BYTES
@@ -107,6 +111,17 @@ class Checkpoints:
         self._members: dict[int, Columns] = {}
         self._log_bytes = 0
         self._pending: tuple[dict[int, _Write], int] | None = None
+
+    def bound(self, record_limit: int | None) -> None:
+        """Make rows no larger than the broker takes.
+
+        Raises:
+            ConfigError: If that is too little for a row.
+        """
+        if record_limit is not None:
+            if record_limit < _LEAST:
+                raise ConfigError(f"table {self._table!r} takes records of {record_limit} bytes; state needs at least {_LEAST}")
+            self._limit = min(self._limit, record_limit - _KEY_BYTES - HEADER_BYTES)
 
     # Reading.
 

@@ -23,6 +23,7 @@ from rxstreams.errors import (
     ConfigError,
     FencedError,
     MissingTopicError,
+    OffsetsError,
     Policy,
     RxStreamsError,
     Stop,
@@ -32,13 +33,14 @@ from rxstreams.errors import (
     seconds,
 )
 from rxstreams.feeds.topics import broker_url
+from rxstreams.log import logger
 from rxstreams.operators.arguments import check_count
 from rxstreams.operators.detecting import Detecting
 from rxstreams.operators.sinks import ViewSink
 from rxstreams.patterns import Match
 from rxstreams.runtime.graph import Graph
 from rxstreams.runtime.guarantee import Guarantee, guarantee_of
-from rxstreams.runtime.log import logger
+from rxstreams.runtime.offsets import Offsets, check_offsets
 from rxstreams.runtime.settings import STATE_LIMIT, Settings, Statistics
 from rxstreams.runtime.task import Task
 from rxstreams.state.keys import internal
@@ -148,7 +150,7 @@ class Running:
             try:
                 await self._attempt()
                 return
-            except (FencedError, MissingTopicError, StorageFullError, StorageDamagedError):
+            except (FencedError, MissingTopicError, OffsetsError, StorageFullError, StorageDamagedError):
                 raise
             except BrokerError as error:
                 restarts = restarts + 1 if time.monotonic() - began < QUIET_AFTER else 1
@@ -195,6 +197,7 @@ async def start(
     commit_interval: float | timedelta = 0.1,
     on_error: Policy = Stop(),
     state_limit: int = STATE_LIMIT,
+    offsets: Offsets | None = None,
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Running]:
     """Run a pipeline inside a running loop: ``async with rxstreams.start(stream) as running``.
@@ -210,11 +213,17 @@ async def start(
         on_error: What happens to failing records where an operator does not say.
         state_limit: Bytes that saved state may have; it is in memory too, where it takes several times as much. At
             half of it there is a warning, beyond it the run fails, and nothing of that epoch is committed.
+        offsets: What to go by where the broker's committed offsets are others than the state's, as after
+            ``kafka-consumer-groups --reset-offsets``: ``"check"`` refuses to start, ``"ours"`` goes by the state, ``"group"``
+            by the broker and keeps the state, ``"group-reset"`` by the broker without the state. ``"earliest"`` goes on where
+            a topic still has records if those that were next have been deleted. None is the environment's
+            ``RXSTREAMS_OFFSETS``, or ``"check"``.
         clock: Seconds since the epoch.
 
     Raises:
         ConfigError: If an argument is wrong.
         TopologyError: If saved state does not fit the pipeline.
+        OffsetsError: If it cannot be told where to go on.
         BrokerError: If the broker cannot be used.
     """
     settings = Settings(
@@ -222,6 +231,7 @@ async def start(
         commit_interval=seconds("commit_interval", commit_interval, allow_least=False),
         on_error=check_policy("run", on_error, waits=False) or Stop(),
         state_limit=check_count("state_limit", state_limit, least=1),
+        offsets=check_offsets(offsets),
         clock=clock,
     )
     _check_streams(streams)
@@ -250,6 +260,7 @@ def run(
     commit_interval: float | timedelta = 0.1,
     on_error: Policy = Stop(),
     state_limit: int = STATE_LIMIT,
+    offsets: Offsets | None = None,
 ) -> None:
     """Run a pipeline until its input ends, or a signal comes; for the main function of a pipeline module.
 
@@ -270,7 +281,13 @@ def run(
         begun: list[Running] = []
         with _signals(begun):
             async with start(
-                *streams, app=app, broker=broker, commit_interval=commit_interval, on_error=on_error, state_limit=state_limit
+                *streams,
+                app=app,
+                broker=broker,
+                commit_interval=commit_interval,
+                on_error=on_error,
+                state_limit=state_limit,
+                offsets=offsets,
             ) as running:
                 begun.append(running)
                 gc.freeze()  # what was restored is not garbage: no collection need look at it

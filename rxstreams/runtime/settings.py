@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rxstreams.errors import Policy, Stop
+from rxstreams.runtime.offsets import Offsets
 
 __all__ = ["BATCH", "STATE_LIMIT", "Settings", "Statistics"]
 
@@ -25,6 +26,7 @@ class Settings:
     batch: int = BATCH
     key_groups: int = 64
     state_limit: int = STATE_LIMIT
+    offsets: Offsets = "check"
     clock: Callable[[], float] = time.time
 
 

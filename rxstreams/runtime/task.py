@@ -11,12 +11,13 @@ from rxstreams.brokers.contract import Broker, Commit, Put, TaskHandle
 from rxstreams.errors import DeadLetter, Skip, StateTooLargeError
 from rxstreams.failpoints import failpoint
 from rxstreams.feeds.source import Chunk, Source
-from rxstreams.operators.sinks import TopicSink, ToView, ViewSink
+from rxstreams.log import logger
+from rxstreams.operators.sinks import TopicSink, ToTopic, ToView, ViewSink
 from rxstreams.runtime.checkpoints import Checkpoints, Stateful
 from rxstreams.runtime.failures import Failure
 from rxstreams.runtime.graph import Graph
 from rxstreams.runtime.inputs import Inputs
-from rxstreams.runtime.log import logger
+from rxstreams.runtime.offsets import resumption
 from rxstreams.runtime.position import Position
 from rxstreams.runtime.settings import Settings, Statistics
 from rxstreams.runtime.topology import check_topology, topology_of
@@ -122,13 +123,19 @@ class Task:
         Raises:
             TopologyError: If saved state fits no operator.
             FormatError: If saved state cannot be read.
+            OffsetsError: If it cannot be told where to go on.
         """
         self.handle = await self.broker.open(self.settings.app, self.settings.task, instance=self.instance)
         failpoint("acquire.opened")
         rows = (await self.broker.read_table(self.table)).rows
         position = check_topology(self.graph, rows)
-        for _, sink in self.graph.ends(TopicSink):
-            await self.broker.create_topic(sink.topic, sink.partitions or 1)
+        topics = {vertex.identity: vertex.node.feed.topic for vertex in self.graph.sources if isinstance(vertex.node, Source)}
+        read = {source: topic for source, topic in topics.items() if topic is not None}
+        self.positions, reset = await resumption(self.broker, self.settings.app, self.settings.offsets, read, position)
+        if reset:
+            await self.handle.commit(Commit(puts=[Put(self.table, key, None) for key, _ in rows]))
+            position = None
+        await self._open_ends()
         closed: list[str] = []
         if position is not None:
             restored = self.checkpoints.restore(rows, self._progress())
@@ -143,6 +150,14 @@ class Task:
             if isinstance(vertex.node, Source) and vertex.wants_time:
                 vertex.forward(vertex.node.times.now)
         self.graph.settle()
+
+    async def _open_ends(self) -> None:
+        """Have the topics that are written to, and know how large their records may be, and those of the state."""
+        for vertex, sink in self.graph.ends(TopicSink):
+            await self.broker.create_topic(sink.topic, sink.partitions or 1)
+            assert isinstance(vertex.node, ToTopic)
+            vertex.node.limit = await self.broker.record_limit(sink.topic)
+        self.checkpoints.bound(await self.broker.record_limit(self.table))
 
     def _progress(self) -> Callable[[int, int], None]:
         """Tell once a second how far restoring is."""
@@ -160,8 +175,6 @@ class Task:
 
     def _resume(self, position: Position) -> list[str]:
         self.epoch, self.finished = position.epoch, position.finished
-        for source, _, partition, offset in position.offsets:
-            self.positions.setdefault(source, {})[partition] = offset
         by_identity = {vertex.identity: vertex for vertex in self.graph.sources}
         marks: dict[str, dict[int, int]] = {}
         for source, _, partition, mark in position.watermarks:

@@ -138,18 +138,6 @@ async def test_retention_waits_for_an_app_that_is_behind() -> None:
 
 
 @pytest.mark.asyncio
-async def test_positions_before_the_start_of_the_log_are_an_error() -> None:
-    """Records that were deleted unread are never passed over in silence."""
-    broker = await filled(1, 2, 3)
-    await broker.create_topic("in", retention=Retention(max_bytes=0))
-    await broker.append("in", [Record(b'{"n":4}')])
-    assert (await broker.start_offsets("in"))[0] > 0
-    feed = rxs.from_topic("in", AsStruct).operation.ends
-    with pytest.raises(BrokerError, match=r"older than what the topic keeps .*\{0: \(0, \d\)\}"):
-        await anext(feed.chunks(broker, {0: 0}, first=None))
-
-
-@pytest.mark.asyncio
 async def test_a_new_partition_is_read_from_its_start() -> None:
     """Partitions that were added after the last commit lose nothing."""
     broker = await filled(1)
