@@ -110,8 +110,11 @@ def create_app(broker: Broker) -> FastAPI:
 
     @app.get("/healthz", response_model=None)
     async def healthz() -> Response:
-        """Whether the shop works, and how many records the analytics pipeline has not taken in yet."""
-        return _json({"status": "ok", "analyticsLag": await _lag(broker)})
+        """Whether the shop works, else why not; and how many records the analytics pipeline has not taken in yet."""
+        try:
+            return _json({"status": "ok", "analyticsLag": await _lag(broker)})
+        except rxs.BrokerError as error:
+            return _json({"status": "no broker", "why": str(error)}, status=503)
 
     app.router.route_class = Direct
     app.post("/api/orders", status_code=202, name="orders", openapi_extra=_body({"amount": 100}))(orders.post)
@@ -146,8 +149,8 @@ async def _lag(broker: Broker) -> int:
     return sum(end - read.get(place, 0) for place, end in ends.items())
 
 
-def _json(value: Any) -> Response:
-    return Response(msgspec.json.encode(value), media_type="application/json")
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
 def main(*, host: str = "127.0.0.1", port: int = 8000, broker: BrokerUrl = SHOP) -> None:

@@ -15,7 +15,7 @@
     views        queryable results
     runtime      the run: graph, task, epochs, checkpoints
     pictures     graphs and marble diagrams as text
-    web          posts that become records
+    web          posts that become records, and health
     testing      event-time marbles, a pipeline driven by hand, virtual time, the brokers' contract as tests
 
 A room imports only rooms above it. Most rooms, and the families of operators, are imported when they are first used. Import
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from rxstreams.brokers import Broker, Record, connect
     from rxstreams.feeds import from_async_iterable, from_iterable, from_topic
     from rxstreams.operators.joins.tables import latest_by_key, table
-    from rxstreams.pictures import Picture, draw, table_of_operators
-    from rxstreams.runtime import Failure, Running, explain_time, run, start
+    from rxstreams.pictures import draw, table_of_operators
+    from rxstreams.runtime import Failure, Running, explain_time, lag, run, start
     from rxstreams.state.keyed import Context, KeyedOperator
     from rxstreams.views import View, view
 
@@ -59,7 +59,6 @@ __all__ = [
     "Failure",
     "KeyedOperator",
     "Operator",
-    "Picture",
     "Record",
     "Retry",
     "Running",
@@ -79,6 +78,7 @@ __all__ = [
     "from_iterable",
     "from_topic",
     "hopping",
+    "lag",
     "latest_by_key",
     "operators",
     "run",
@@ -98,8 +98,8 @@ _LATER = {
     **dict.fromkeys(("from_async_iterable", "from_iterable", "from_topic"), "rxstreams.feeds"),
     **dict.fromkeys(("latest_by_key", "table"), "rxstreams.operators.joins.tables"),
     **dict.fromkeys(("Context", "KeyedOperator"), "rxstreams.state.keyed"),
-    **dict.fromkeys(("Picture", "draw", "table_of_operators"), "rxstreams.pictures"),
-    **dict.fromkeys(("Failure", "Running", "explain_time", "run", "start"), "rxstreams.runtime"),
+    **dict.fromkeys(("draw", "table_of_operators"), "rxstreams.pictures"),
+    **dict.fromkeys(("Failure", "Running", "explain_time", "lag", "run", "start"), "rxstreams.runtime"),
     **dict.fromkeys(("View", "view"), "rxstreams.views"),
 }
 

@@ -3,6 +3,8 @@
 from rxstreams.runtime.explaining import TimeExplanation, explain_time
 from rxstreams.runtime.failures import Failure
 from rxstreams.runtime.guarantee import Guarantee
+from rxstreams.runtime.health import Health
+from rxstreams.runtime.lag import Lag, lag
 from rxstreams.runtime.running import EXIT_FAILED, EXIT_FENCED, Running, run, start
 from rxstreams.runtime.settings import Statistics
 
@@ -11,10 +13,13 @@ __all__ = [
     "EXIT_FENCED",
     "Failure",
     "Guarantee",
+    "Health",
+    "Lag",
     "Running",
     "Statistics",
     "TimeExplanation",
     "explain_time",
+    "lag",
     "run",
     "start",
 ]

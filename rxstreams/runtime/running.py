@@ -40,6 +40,7 @@ from rxstreams.operators.sinks import ViewSink
 from rxstreams.patterns import Match
 from rxstreams.runtime.graph import Graph
 from rxstreams.runtime.guarantee import Guarantee, guarantee_of
+from rxstreams.runtime.health import Health
 from rxstreams.runtime.offsets import Offsets, check_offsets
 from rxstreams.runtime.settings import STATE_LIMIT, Settings, Statistics
 from rxstreams.runtime.task import Task
@@ -57,6 +58,8 @@ STOP_WITHIN = 10.0
 RESTARTS = 5
 QUIET_AFTER = 60.0
 """Seconds of work after which earlier restarts are forgiven."""
+FINAL = (FencedError, MissingTopicError, OffsetsError, StorageFullError, StorageDamagedError)
+"""What beginning anew cannot mend."""
 
 
 class Running:
@@ -68,6 +71,7 @@ class Running:
         statistics: What it has done so far.
         finished: Whether the input has ended, and the end is committed.
         task: The attempt under way; a restart makes another.
+        health: How it fares, and if something went wrong, what.
     """
 
     def __init__(self, streams: Sequence[Stream[Any]], broker: Broker, settings: Settings) -> None:
@@ -83,8 +87,10 @@ class Running:
         plan.close()
         self._plan = " -> ".join(dict.fromkeys(vertex.title for vertex in plan.vertices))
         self.task: Task | None = None
+        self.health = Health("starting")
         self._stopping = False
         self._acquired = asyncio.Event()
+        self._working_since: float | None = None
         self._worker: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -145,26 +151,33 @@ class Running:
 
     async def _supervise(self) -> None:
         """Work, and begin anew from the broker whenever it is in doubt what was committed."""
-        restarts, began = 0, time.monotonic()
+        restarts = 0
         while not self._stopping:
             try:
                 await self._attempt()
+                self.health = Health("finished" if self.finished else "stopped")
                 return
-            except (FencedError, MissingTopicError, OffsetsError, StorageFullError, StorageDamagedError):
-                raise
-            except BrokerError as error:
-                restarts = restarts + 1 if time.monotonic() - began < QUIET_AFTER else 1
-                if restarts > RESTARTS:
+            except Exception as error:
+                restarts = 1 if self._was_quiet() else restarts + 1
+                if restarts > RESTARTS or not isinstance(error, BrokerError) or isinstance(error, FINAL):
+                    self.health = Health("failed", str(error), restarts - 1)
                     raise
-                began = time.monotonic()
+                self.health = Health("restarting", str(error), restarts)
                 self.statistics.restarts += 1
                 logger().warning("beginning anew from the broker", app=self.app, restart=restarts, error=str(error))
                 await asyncio.sleep(0.05 * 2**restarts)
 
+    def _was_quiet(self) -> bool:
+        """Whether the last attempt has worked for long; trying to begin does not count, as a broker may stay away for long."""
+        return self._working_since is not None and time.monotonic() - self._working_since >= QUIET_AFTER
+
     async def _attempt(self) -> None:
+        self._working_since = None
         task = self.task = Task(self.streams, self.broker, self.settings, self.instance, self.views, self.statistics)
         try:
             await task.acquire()
+            self._working_since = time.monotonic()
+            self.health = Health("running")
             self._say_hello(task)
             self._acquired.set()
             if not task.finished:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rxstreams.batch import Batch
 from rxstreams.brokers.contract import Broker, Commit, Put, TaskHandle
-from rxstreams.errors import DeadLetter, Skip, StateTooLargeError
+from rxstreams.errors import BrokerError, DeadLetter, Skip, StateTooLargeError
 from rxstreams.failpoints import failpoint
 from rxstreams.feeds.source import Chunk, Source
 from rxstreams.log import logger
@@ -29,6 +29,9 @@ __all__ = ["Task"]
 
 EPOCH_RECORDS = 500_000
 HEARTBEAT = 5.0
+STALLED_AFTER = 300.0
+"""Seconds without any progress, while records wait, after which the task begins anew: as long as Kafka's own consumers have for
+a batch (``max.poll.interval.ms``)."""
 YIELD_EVERY = 0.005
 RESOLUTION = 1e-6
 """Seconds by which a loop may call a timer early, such as one that counts whole microseconds of virtual time."""
@@ -75,6 +78,7 @@ class Task:
         self.moved_at: dict[tuple[Vertex, int], float] = {}
         self.moved = self.warned = False
         self.epoch = 0
+        self.progressed = self.loop.time()
         self.finished = False
         self.stopping = False
         self.since_commit = 0
@@ -223,10 +227,29 @@ class Task:
             elif now - yielded >= YIELD_EVERY:
                 await asyncio.sleep(0)
                 yielded = self.loop.time()
+            if now - self.progressed >= STALLED_AFTER:
+                await self._check_stalled()
             if now >= next_beat - RESOLUTION:
                 await self.handle.commit(Commit())  # changes nothing; an idle instance learns so that it was fenced
                 next_beat = self.loop.time() + HEARTBEAT
         await self._end()
+
+    async def _check_stalled(self) -> None:
+        """Give up on this attempt if records wait in a topic that is being read.
+
+        Raises:
+            BrokerError: If so: whatever holds them back, a fetch that never returns or a call that never ends, a restart drops.
+        """
+        for vertex in self.inputs.live:
+            assert isinstance(vertex.node, Source)
+            topic, at = vertex.node.feed.topic, self.positions.get(vertex.identity, {})
+            if topic is None:
+                continue
+            waiting = sum(max(0, end - at.get(p, 0)) for p, end in enumerate(await self.broker.end_offsets(topic)))
+            if waiting:
+                stalled = f"no progress for {STALLED_AFTER:g} s, and {waiting:,} records wait"
+                raise BrokerError(f"app {self.settings.app!r}, topic {topic!r}: {stalled}")
+        self.progressed = self.loop.time()
 
     def stop(self) -> None:
         """Finish the epoch, commit it, and return from ``work``."""
@@ -259,6 +282,7 @@ class Task:
         if len(chunk.values):
             self.moved_at[vertex, chunk.partition] = self.settings.clock()
         self.moved = True
+        self.progressed = self.loop.time()
         self.since_commit += len(chunk.values)
         self.statistics.records += len(chunk.values)
         failpoint("epoch.pushed")
@@ -310,6 +334,7 @@ class Task:
         failpoint("epoch.committed")
         self.checkpoints.promote()
         self.moved, self.since_commit = False, 0
+        self.progressed = self.loop.time()
         for view, changed in changes:
             view._apply(changed, self.epoch)
         failpoint("epoch.promoted")

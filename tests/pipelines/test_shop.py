@@ -334,6 +334,31 @@ async def test_the_page_of_docs_names_the_routes(serve: Serve) -> None:
     assert body == {"example": {"amount": 100}}
 
 
+class Away(MemoryBroker):
+    """A broker that at some time cannot be reached any more."""
+
+    away = False
+
+    async def end_offsets(self, topic: str, /) -> list[int]:
+        if self.away:
+            raise BrokerError("broker memory://: nobody listens there")
+        return await super().end_offsets(topic)
+
+
+@pytest.mark.asyncio
+async def test_health_says_why_when_the_broker_is_away(serve: Serve) -> None:
+    """So that a supervisor sees it, and whoever looks."""
+    broker = Away()
+    async with serve(broker) as client:
+        assert (await client.get("/healthz")).status_code == 200
+        broker.away = True
+        answer = await client.get("/healthz")
+    assert (answer.status_code, answer.json()) == (
+        503,
+        {"status": "no broker", "why": "broker memory://: nobody listens there"},
+    )
+
+
 def test_the_shop_binds_to_loopback_unless_told_otherwise() -> None:
     """Nobody else on the network can post by default."""
     assert inspect.signature(shop.main).parameters["host"].default == "127.0.0.1"

@@ -20,7 +20,7 @@ import aiokafka
 from aiokafka import AIOKafkaConsumer, TopicPartition, errors
 from aiokafka.consumer import fetcher as fetching
 
-__all__ = ["TESTED", "Chunk", "by_client", "chunk", "fetched", "from_batches"]
+__all__ = ["TESTED", "Chunk", "by_client", "chunk", "fetched", "fetcher_is_dead", "from_batches"]
 
 TESTED = ("0.14.0",)
 """The versions of aiokafka of which this knows the insides."""
@@ -85,6 +85,12 @@ async def from_batches(client: AIOKafkaConsumer, where: Sequence[TopicPartition]
                 waiter.cancel()
             if done and not waiter.cancelled():
                 waiter.result()  # the client's own task has failed
+
+
+def fetcher_is_dead(client: AIOKafkaConsumer) -> bool:
+    """Whether the client's own task that fetches has ended; the client itself would wait for it without end."""
+    task = getattr(getattr(client, "_fetcher", None), "_fetch_task", None)
+    return task is not None and task.done()
 
 
 def _taken(fetcher: Any, where: TopicPartition) -> Chunk | None:

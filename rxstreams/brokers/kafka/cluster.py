@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from aiokafka import errors
@@ -14,7 +15,7 @@ from aiokafka.protocol.api import Request, Response
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.offset import OffsetRequest
 
-from rxstreams.brokers.kafka.faults import patiently, said, why_not
+from rxstreams.brokers.kafka.faults import AWAY, CLOSING, patiently, said, why_not
 from rxstreams.brokers.kafka.protocol import IncrementalAlterConfigs, StableOffsets
 from rxstreams.errors import BrokerError, MissingTopicError
 
@@ -50,23 +51,17 @@ class Cluster:
         self._create = create
         self._limits: dict[str, int] = {}
         self._client: AIOKafkaClient | None = None
+        self._connecting = asyncio.Lock()
+        self._started = False
 
     async def start(self) -> None:
         """Connect."""
-        client = AIOKafkaClient(**self._options)
-        try:
-            with said(f"broker {self.url}"):
-                await client.bootstrap()
-        except BrokerError as error:
-            await client.close()
-            raise BrokerError(f"broker {self.url}: {await why_not(client.hosts, self._options)}") from error
-        except BaseException:
-            await client.close()
-            raise
-        self._client = client
+        self._started = True
+        await self._connected()
 
     async def stop(self) -> None:
         """Close the connections."""
+        self._started = False
         client, self._client = self._client, None
         if client is not None:
             await client.close()
@@ -102,7 +97,7 @@ class Cluster:
         if len(found.get(topic, ())) < partitions and not self._create:
             self._refuse(topic, partitions, found, settings or self._settings)
         if topic not in found:
-            copies = self._replication or min(3, len(self._running.cluster.brokers()))
+            copies = self._replication or min(3, len((await self._connected()).cluster.brokers()))
             row: tuple[Any, ...] = topic, partitions, copies, [], list((settings or self._settings).items())
             response = await self._control(CreateTopicsRequest([row], 30_000, validate_only=False))
             self._check(topic, response.topic_errors, but=errors.TopicAlreadyExistsError)
@@ -131,7 +126,7 @@ class Cluster:
             if topic in await self.topics(topic):
                 self._limits[topic] = int((await self.settings(topic))["max.message.bytes"])
             else:
-                node = next(iter(self._running.cluster.brokers())).nodeId
+                node = next(iter((await self._connected()).cluster.brokers())).nodeId
                 return int((await self._described(_BROKER, str(node), node))["message.max.bytes"])
         return self._limits[topic]
 
@@ -172,16 +167,41 @@ class Cluster:
 
     # Requests.
 
-    @property
-    def _running(self) -> AIOKafkaClient:
-        if self._client is None:
+    async def _connected(self) -> Any:
+        """The client; another one if the last could not reach the brokers any more."""
+        if not self._started:
             raise BrokerError(f"broker {self.url}: it is not running; call start() first, and nothing after stop()")
-        return self._client
+        async with self._connecting:
+            if self._client is None:
+                client = AIOKafkaClient(**self._options)
+                try:
+                    with said(f"broker {self.url}"):
+                        await client.bootstrap()
+                except BrokerError as error:
+                    await client.close()
+                    raise BrokerError(f"broker {self.url}: {await why_not(client.hosts, self._options)}") from error
+                except BaseException:
+                    await client.close()
+                    raise
+                self._client = client
+            return self._client
 
     async def _send(self, request: Request[Any], node: int | None = None) -> Response:
-        client = self._running
-        with said(f"broker {self.url}"):
-            return await patiently(lambda: client.send(client.get_random_node() if node is None else node, request))
+        client: Any = await self._connected()
+        try:
+            with said(f"broker {self.url}"):
+                return await patiently(lambda: client.send(client.get_random_node() if node is None else node, request))
+        except BrokerError as error:
+            if isinstance(error.__cause__, AWAY):
+                await self._drop(client)
+            raise
+
+    async def _drop(self, client: Any) -> None:
+        """Have another client be made: one that knows the brokers by addresses that are theirs no more would never find them."""
+        if self._client is client:
+            self._client = None
+        with suppress(Exception):
+            await asyncio.wait_for(client.close(), CLOSING)
 
     async def _control(self, request: Request[Any]) -> Response:
         metadata = await self._send(MetadataRequest([], allow_auto_topic_creation=False))
@@ -218,7 +238,7 @@ class Cluster:
     async def _committed(self, app: str) -> dict[tuple[str, int], int] | None:
         try:
             with said(f"broker {self.url}"):
-                node = await self._running.coordinator_lookup(0, app)
+                node = await (await self._connected()).coordinator_lookup(0, app)
         except BrokerError:
             return None
         response = await self._send(StableOffsets(app), node)

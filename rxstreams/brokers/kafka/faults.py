@@ -17,7 +17,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from rxstreams.brokers.kafka.security import PROTOCOLS
 from rxstreams.errors import BrokerError, CommitUnknownError, StorageFullError
 
-__all__ = ["FENCED", "UNKNOWN", "cap_loggers", "patiently", "said", "unknown", "why_not"]
+__all__ = ["AWAY", "CLOSING", "FENCED", "PATIENCE", "UNKNOWN", "cap_loggers", "patiently", "said", "unknown", "why_not"]
 
 A = TypeVar("A")
 
@@ -42,6 +42,8 @@ AWAY = (errors.KafkaConnectionError, errors.NodeNotReadyError, errors.RequestTim
 """A broker cannot be reached, or not now."""
 PATIENCE = 30.0
 """Seconds for which it is tried to reach."""
+CLOSING = 2.0
+"""Seconds that a client may take to close; it may wait for ever for brokers that have gone."""
 _PAUSES = 0.05, 1.0
 """Seconds between two tries, at first and at most."""
 
@@ -72,7 +74,7 @@ def said(where: str) -> Iterator[None]:
         yield
     except errors.KafkaStorageError as error:
         raise StorageFullError(f"{where}: {error!r}; the broker cannot write to its disk") from error
-    except errors.KafkaError as error:
+    except (errors.KafkaError, OSError) as error:  # a TimeoutError is an OSError
         raise BrokerError(f"{where}: {error!r}") from error
 
 

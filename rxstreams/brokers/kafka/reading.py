@@ -14,10 +14,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition, errors
 
 from rxstreams.brokers.columns import present
 from rxstreams.brokers.contract import Fetched
-from rxstreams.brokers.kafka.batches import Chunk, chunk, fetched
+from rxstreams.brokers.kafka.batches import Chunk, chunk, fetched, fetcher_is_dead
 from rxstreams.brokers.kafka.cluster import BEGIN, Cluster
-from rxstreams.brokers.kafka.faults import patiently, said
-from rxstreams.errors import MissingTopicError
+from rxstreams.brokers.kafka.faults import CLOSING, PATIENCE, patiently, said
+from rxstreams.errors import BrokerError, MissingTopicError
 
 __all__ = ["Reader"]
 
@@ -125,8 +125,8 @@ class Reader:
     async def stop(self) -> None:
         """Close the clients."""
         topics, self._topics = self._topics, {}
-        for topic in topics.values():
-            await topic.client.stop()
+        for name, topic in topics.items():
+            await self._give_up(topic, name)
 
     async def read(self, topic: str, partition: int, offset: int, max_records: int, max_bytes: int) -> Fetched:
         """See ``Broker.read``."""
@@ -136,9 +136,33 @@ class Reader:
             if not one.chunks:
                 await self._fill(source, [one], 0.0)
             if not one.chunks and one.after < (end := (await self._cluster.offsets(topic))[partition]):
-                while not one.chunks and one.after < end:
-                    await self._fill(source, [one], 0.1)
+                await self._fill_up_to(source, one, end)
             return one.take(max_records, max_bytes)
+
+    async def _fill_up_to(self, source: _Topic, one: _Partition, end: int) -> None:
+        """Take what comes, at least up to an offset, which is there.
+
+        Raises:
+            BrokerError: If nothing comes for long, or the client has lost the task that fetches: it is closed, and the next
+                that reads here makes another.
+        """
+        now = asyncio.get_running_loop().time
+        until, at = now() + PATIENCE, one.after
+        while not one.chunks and one.after < end:
+            await self._fill(source, [one], 0.1)
+            if one.after > at:  # commits and aborted records, which are passed
+                until, at = now() + PATIENCE, one.after
+            if now() > until or fetcher_is_dead(source.client):
+                await self._give_up(source, one.where.topic)
+                where = f"broker {self._cluster.url}, topic {one.where.topic!r}, partition {one.where.partition}"
+                there = f"there are some up to offset {end}; the client is made anew"
+                raise BrokerError(f"{where}: no records come from offset {one.after} on, and {there}")
+
+    async def _give_up(self, source: _Topic, name: str) -> None:
+        if self._topics.get(name) is source:
+            del self._topics[name]
+        with suppress(Exception):
+            await asyncio.wait_for(source.client.stop(), CLOSING)
 
     async def wait(self, positions: Mapping[tuple[str, int], int], timeout: float) -> None:
         """See ``Broker.wait``."""

@@ -14,7 +14,7 @@ from rxstreams.brokers.columns import Columns, check_puts, divide, from_records
 from rxstreams.brokers.contract import Commit, Put
 from rxstreams.brokers.kafka.faults import FENCED, UNKNOWN, unknown
 from rxstreams.brokers.kafka.partitioning import assign
-from rxstreams.brokers.kafka.writing import Batching, all_of, close, send
+from rxstreams.brokers.kafka.writing import Batching, Sent, all_of, close, send
 from rxstreams.errors import BrokerError, FencedError, StorageFullError
 from rxstreams.failpoints import failpoint
 
@@ -47,6 +47,7 @@ class KafkaTask:
         self.app, self.task, self.instance = app, task, instance
         self._broker, self._producer = broker, producer
         self._over: Callable[[], BaseException] | None = None
+        self._sent = Sent()
 
     async def commit(self, commit: Commit, /) -> None:
         if self._over is not None:
@@ -65,6 +66,11 @@ class KafkaTask:
         except Exception as error:
             self._over = await self._judged(error)
             raise self._over() from error
+        for topic, partition, columns in shares:
+            self._sent.add(topic, partition, len(columns.values))
+        if self._sent.too_many:  # only who opens the task anew gets another producer
+            self._over = lambda: BrokerError(f"{self._where}: its producer has to be renewed; open the task anew")
+            await self._close()
 
     async def close(self) -> None:
         if self._over is None:

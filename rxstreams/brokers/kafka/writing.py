@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import count
@@ -13,12 +14,12 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from rxstreams.brokers.columns import Columns, divide, join, positions
 from rxstreams.brokers.kafka.cluster import Cluster
-from rxstreams.brokers.kafka.faults import patiently, said
+from rxstreams.brokers.kafka.faults import CLOSING, patiently, said
 from rxstreams.brokers.kafka.partitioning import assign
 from rxstreams.errors import BrokerError
 from rxstreams.failpoints import failpoint
 
-__all__ = ["CODECS", "Appender", "Batching", "all_of", "close", "producer", "send"]
+__all__ = ["CODECS", "Appender", "Batching", "Sent", "all_of", "close", "producer", "send"]
 
 A = TypeVar("A")
 
@@ -26,8 +27,10 @@ BATCH = 900_000
 """Bytes of a batch: below the million that a broker takes by default."""
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 """How batches may be compressed, by the numbers that Kafka has for it."""
-_CLOSING = 2.0
-"""Seconds that a client may take to close; it may wait for ever for brokers that have gone."""
+_DEADLINE = 60.0
+"""Seconds for an append; the client would wait without end if the task that sends has died."""
+_MOST = 2**30
+"""Records that a producer may write to a partition: beyond twice as many, aiokafka numbers them wrongly."""
 
 
 def producer(options: Mapping[str, Any], **more: Any) -> AIOKafkaProducer:
@@ -38,7 +41,7 @@ def producer(options: Mapping[str, Any], **more: Any) -> AIOKafkaProducer:
 async def close(one: AIOKafkaProducer) -> None:
     """Close a producer, or give up on that."""
     with suppress(Exception):
-        await asyncio.wait_for(one.stop(), _CLOSING)
+        await asyncio.wait_for(one.stop(), CLOSING)
     with suppress(Exception):
         await one.client.close()
 
@@ -59,6 +62,22 @@ class Batching(NamedTuple):
     def batch(self) -> BatchBuilder:
         """An empty batch."""
         return BatchBuilder(min(BATCH, self.limit), self.codec, is_transactional=self.in_transaction)
+
+
+class Sent:
+    """How many records a producer has written to each partition, so that it is renewed in time."""
+
+    def __init__(self) -> None:
+        self._records: Counter[tuple[str, int]] = Counter()
+
+    def add(self, topic: str, partition: int, records: int) -> None:
+        """Count some."""
+        self._records[topic, partition] += records
+
+    @property
+    def too_many(self) -> bool:
+        """Whether the producer must not be used any more."""
+        return max(self._records.values(), default=0) >= _MOST
 
 
 def _batches(columns: Columns, how: Batching) -> Iterator[BatchBuilder]:
@@ -112,6 +131,7 @@ class Appender:
         self._queues: dict[str, list[tuple[Columns, asyncio.Future[list[tuple[int, int]]]]]] = {}
         self._working: dict[str, asyncio.Task[None]] = {}
         self._producer: AIOKafkaProducer | None = None
+        self._sent = Sent()
         self._starting = asyncio.Lock()
         self._keyless = count()
 
@@ -164,11 +184,17 @@ class Appender:
         shares = divide(columns, assigned)
         with said(f"broker {self._cluster.url}, topic {topic!r}"):
             try:
-                found = await all_of(send(client, topic, partition, share, how) for partition, share in shares.items())
+                sending = all_of(send(client, topic, partition, share, how) for partition, share in shares.items())
+                found = await asyncio.wait_for(sending, _DEADLINE)
             except BaseException:
                 self._producer = None  # a producer that failed numbers its later batches wrongly
                 await close(client)
                 raise
+        for partition, share in shares.items():
+            self._sent.add(topic, partition, len(share.values))
+        if self._sent.too_many and self._producer is client:
+            self._producer = None
+            await close(client)
         return positions(assigned, dict(zip(shares, map(iter, found))))
 
     async def _started(self) -> AIOKafkaProducer:
@@ -177,7 +203,7 @@ class Appender:
                 one = producer(self._options)
                 with said(f"broker {self._cluster.url}"):
                     await patiently(one.start)
-                self._producer = one
+                self._producer, self._sent = one, Sent()
             return self._producer
 
 
