@@ -131,6 +131,14 @@ class Broker(Protocol):
         """
         ...
 
+    async def create_table(self, table: str) -> None:
+        """Make sure that a table can be written to; a commit makes one that is missing, too.
+
+        Raises:
+            BrokerError: If it could not keep its rows.
+        """
+        ...
+
     async def topics(self) -> dict[str, int]:
         """Every topic with its number of partitions."""
         ...

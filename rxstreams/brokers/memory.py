@@ -196,6 +196,9 @@ class MemoryBroker:
         found.partitions += [_Partition() for _ in range(partitions - len(found.partitions))]
         found.retention = retention or found.retention
 
+    async def create_table(self, table: str) -> None:
+        pass
+
     async def topics(self) -> dict[str, int]:
         return {name: len(topic.partitions) for name, topic in self._store.topics.items()}
 

@@ -23,7 +23,7 @@ from rxstreams.runtime.settings import Settings, Statistics
 from rxstreams.runtime.topology import check_topology, topology_of
 from rxstreams.runtime.vertices import Vertex
 from rxstreams.stream import Stream
-from rxstreams.views import View, published
+from rxstreams.views import View, published, table_of
 
 __all__ = ["Task"]
 
@@ -156,11 +156,15 @@ class Task:
         self.graph.settle()
 
     async def _open_ends(self) -> None:
-        """Have the topics that are written to, and know how large their records may be, and those of the state."""
+        """Have the topics and tables that are written to, and know how large their records may be."""
         for vertex, sink in self.graph.ends(TopicSink):
             await self.broker.create_topic(sink.topic, sink.partitions or 1)
             assert isinstance(vertex.node, ToTopic)
             vertex.node.limit = await self.broker.record_limit(sink.topic)
+        for _, view in self.graph.ends(ViewSink):
+            if view.publish:
+                await self.broker.create_table(table_of(self.settings.app, view.view))
+        await self.broker.create_table(self.table)
         self.checkpoints.bound(await self.broker.record_limit(self.table))
 
     def _progress(self) -> Callable[[int, int], None]:

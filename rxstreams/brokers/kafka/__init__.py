@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Any
 
+from aiokafka import AIOKafkaProducer, errors
+
 from rxstreams.brokers.columns import check_partitions, from_records
 from rxstreams.brokers.contract import Fetched, Record, Retention, TableRead
 from rxstreams.brokers.kafka.cluster import BEGIN, Cluster
@@ -91,6 +93,9 @@ class KafkaBroker:
         if retention is not None:
             await self._cluster.set(topic, _settings(retention))
 
+    async def create_table(self, table: str) -> None:
+        await self._cluster.make(table, settings=TABLE)
+
     async def topics(self) -> dict[str, int]:
         return {name: len(leaders) for name, leaders in (await self._cluster.topics()).items() if name != _TASKS}
 
@@ -143,7 +148,7 @@ class KafkaBroker:
         where = f"app {app!r}, task {task}"
         try:
             with said(f"broker {self.url}, {where}"):
-                await patiently(one.start)
+                await self._start(one)
                 # With its first transaction the producer gets its epoch, which fences every earlier instance and ends what that
                 # left open. From here on the task is ours.
                 await one.begin_transaction()
@@ -156,6 +161,15 @@ class KafkaBroker:
         handle = KafkaTask(self, app, task, instance, one)
         self._tasks.add(handle)
         return handle
+
+    async def _start(self, one: AIOKafkaProducer) -> None:
+        try:
+            await patiently(one.start)
+        except errors.InvalidTransactionTimeout as error:
+            raise ConfigError(
+                f"broker {self.url}: transaction_timeout={self._timeout:g}s is more than the broker allows a transaction; give "
+                "it less, or raise transaction.max.timeout.ms there"
+            ) from error
 
     async def _sign(self, app: str, task: str, instance: str) -> None:
         """Leave word of who has the task now; and compare clocks, as the broker stamps it with its own."""

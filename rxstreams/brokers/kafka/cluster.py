@@ -50,6 +50,7 @@ class Cluster:
         self.url, self._options, self._replication, self._settings = url, options, replication, settings
         self._create = create
         self._limits: dict[str, int] = {}
+        self._tables: set[str] = set()
         self._client: AIOKafkaClient | None = None
         self._connecting = asyncio.Lock()
         self._started = False
@@ -106,7 +107,7 @@ class Cluster:
             response = await self._control(request)
             self._check(topic, response.topic_errors, but=errors.InvalidPartitionsError)
         else:
-            if settings is not None and topic not in self._limits:
+            if settings is not None and topic not in self._tables:
                 await self._check_compacted(topic)
             return len(found[topic])
         return await self._until(lambda: self._led(topic, partitions))
@@ -264,7 +265,7 @@ class Cluster:
                 f"broker {self.url}, topic {table!r}: it is to be a table, and has cleanup.policy={policy}, by which Kafka would "
                 "delete what is still needed; set cleanup.policy=compact"
             )
-        await self.limit(table)
+        self._tables.add(table)
 
     def _check(self, topic: str, answers: Sequence[Sequence[Any]], *, but: type[Exception] | None = None) -> None:
         for _, code, *message in answers:

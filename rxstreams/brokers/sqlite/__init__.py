@@ -78,6 +78,9 @@ class SqliteBroker:
         check_partitions(topic, partitions)
         await self._writer.write(Call(lambda db: create_topic(db, topic, partitions, retention, self._known.retention)))
 
+    async def create_table(self, table: str) -> None:
+        pass
+
     async def topics(self) -> dict[str, int]:
         with self._reading():
             return self._log.topics()
