@@ -127,10 +127,16 @@ class KafkaBroker:
             return TableRead(0, [])
         rows: dict[bytes, bytes | None] = {}
         at = after
+        now = asyncio.get_running_loop().time
+        began = told = now()
         while at < end:
             read = await self._reader.read(table, 0, at, _READ_AT_ONCE, 64_000_000)
             rows.update(zip(read.keys or (), read.values))  # type: ignore[arg-type]  # rows have keys
             at = read.next_offset
+            if now() - told >= 1.0:
+                told, rate = now(), (at - after) / (now() - began)
+                left = round((end - at) / rate, 1)
+                logger().info("reading a table", table=table, records=at, of=end, per_second=round(rate), seconds_left=left)
         return TableRead(max(at, after), [(key, value) for key, value in rows.items() if value is not None or after])
 
     async def record_limit(self, topic: str, /) -> int | None:
