@@ -6,6 +6,7 @@ from typing import Any
 import aiokafka
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 import rxstreams as rxs
 from rxstreams import operators as ops
@@ -63,3 +64,52 @@ async def test_what_others_have_compressed_is_read(kafka: str, codec: Any, teste
         found += map(Record, read.values, read.keys, read.timestamps, read.headers)
     await broker.stop()
     assert found == sent
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("tested", [TESTED, ()])
+async def test_gaps_that_compaction_has_left_are_passed(kafka: str, tested: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In batches and between them, and those of aborted records; whatever offset is asked for, what is there from it on comes."""
+    monkeypatch.setattr(batches, "TESTED", tested)
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    settings = {
+        "cleanup.policy": "compact",
+        "segment.ms": "100",
+        "min.cleanable.dirty.ratio": "0.001",
+        "delete.retention.ms": "0",
+    }
+    await admin.create_topics([NewTopic("in", 1, 1, topic_configs=settings | {"max.compaction.lag.ms": "200"})])
+    await admin.close()
+    broker = KafkaBroker(kafka)
+    await broker.start()
+    expected: dict[bytes, tuple[int, bytes]] = {}
+    other = AIOKafkaProducer(bootstrap_servers=kafka, transactional_id=f"other-{bool(tested)}")
+    await other.start()
+    for turn in range(6):
+        ends = other.abort_transaction if turn % 3 == 1 else other.commit_transaction
+        await other.begin_transaction()
+        sent = [
+            (b"k%d" % (i * 7 % (40 + turn)), await other.send("in", b"%d-%d" % (turn, i), b"k%d" % (i * 7 % (40 + turn))))
+            for i in range(100)
+        ]
+        placed = [(key, (await future).offset) for key, future in sent]
+        await ends()
+        if ends == other.commit_transaction:
+            expected |= {key: (offset, b"%d-%d" % (turn, i)) for i, (key, offset) in enumerate(placed)}
+        await asyncio.sleep(0.15)  # so that the next turn is of another segment
+    await other.stop()
+    rows = sorted(expected.values())
+    async with asyncio.timeout(60):
+        while True:  # the last segment, which is written to, is never compacted
+            await broker.append("in", [Record(b"end", b"end")])
+            found = [pair for read in await read_all(broker, "in", max_records=30) for pair in zip(read.offsets, read.values)]
+            found = [pair for pair in found if pair[1] != b"end"]
+            if len(found) == len(rows):
+                break
+            await asyncio.sleep(0.2)
+    assert found == rows
+    for offset in range(0, rows[-1][0], 13):
+        read = await broker.read("in", 0, offset, max_records=1)
+        assert list(zip(read.offsets, read.values)) == [row for row in rows if row[0] >= offset][:1]
+    await broker.stop()

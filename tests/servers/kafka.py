@@ -42,6 +42,7 @@ transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 transaction.remove.expired.transaction.cleanup.interval.ms=3600000
 group.initial.rebalance.delay.ms=0
 log.retention.check.interval.ms=1000
+log.cleaner.backoff.ms=500
 auto.create.topics.enable=false
 """
 
