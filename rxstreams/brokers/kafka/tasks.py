@@ -6,7 +6,9 @@ import asyncio
 from array import array
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition, errors
 
@@ -14,7 +16,7 @@ from rxstreams.brokers.columns import Columns, check_puts, divide, from_records
 from rxstreams.brokers.contract import Commit, Put
 from rxstreams.brokers.kafka.faults import FENCED, UNKNOWN, unknown
 from rxstreams.brokers.kafka.partitioning import assign
-from rxstreams.brokers.kafka.writing import Batching, Sent, all_of, close, send
+from rxstreams.brokers.kafka.writing import Batching, Sent, close, first_error, send
 from rxstreams.errors import BrokerError, FencedError, StorageFullError
 from rxstreams.failpoints import failpoint
 
@@ -100,9 +102,20 @@ class KafkaTask:
         producer = self._producer
         await producer.begin_transaction()
         failpoint("kafka.begun")
-        # Each answer is waited for before the commit: the client commits although a batch was refused.
         how = {topic: await self._batching(topic) for topic, _, _ in shares}
-        await all_of(send(producer, topic, partition, columns, how[topic]) for topic, partition, columns in shares)
+        # Each answer is waited for, and looked at, before the commit: the client commits although a batch was refused. And the
+        # first refusal is enough: the client keeps what is queued behind it until the transaction is aborted.
+        refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        sending = asyncio.gather(*(send(producer, *share, how[share[0]], partial(_note, refused)) for share in shares))
+        try:
+            await asyncio.wait((sending, refused), return_when=asyncio.FIRST_COMPLETED)
+            if refused.done():
+                await refused
+            if error := first_error(chain(*await sending)):
+                raise error
+        finally:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
         failpoint("kafka.sent")
         if offsets:
             next_ones = {TopicPartition(*where): offset for where, offset in offsets.items()}
@@ -128,6 +141,12 @@ class KafkaTask:
             found = lambda: _refused(self._where, cause)  # noqa: E731  # ditto
         await self._close()
         return found
+
+
+def _note(refused: asyncio.Future[None], answer: asyncio.Future[Any]) -> None:
+    """Note that a batch was refused."""
+    if not answer.cancelled() and answer.exception() is not None and not refused.done():
+        refused.set_exception(answer.exception())  # type: ignore[arg-type]  # there is one
 
 
 def _refused(where: str, cause: errors.KafkaError) -> BrokerError:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from itertools import count
+from itertools import chain, count
 from typing import Any, NamedTuple, TypeVar
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, errors
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from rxstreams.brokers.columns import Columns, divide, join, positions
+from rxstreams.brokers.columns import Columns, divide, join
 from rxstreams.brokers.kafka.cluster import Cluster
 from rxstreams.brokers.kafka.faults import CLOSING, patiently, said
 from rxstreams.brokers.kafka.partitioning import assign
-from rxstreams.errors import BrokerError
 from rxstreams.failpoints import failpoint
 
-__all__ = ["CODECS", "Appender", "Batching", "Sent", "all_of", "close", "producer", "send"]
+__all__ = ["CODECS", "Appender", "Batching", "Sent", "close", "first_error", "producer", "send"]
 
 A = TypeVar("A")
 
@@ -92,29 +91,52 @@ def _batches(columns: Columns, how: Batching) -> Iterator[BatchBuilder]:
     yield batch
 
 
-async def send(client: AIOKafkaProducer, topic: str, partition: int, columns: Columns, how: Batching) -> list[int]:
-    """Send the records of a partition; the offset of each, once all are there.
+Outcome = int | BaseException
+"""A record's offset, or why it has none."""
 
-    Everything that was sent is waited for, also if something fails: only then is it known what was refused.
+
+async def send(
+    client: AIOKafkaProducer,
+    topic: str,
+    partition: int,
+    columns: Columns,
+    how: Batching,
+    note: Callable[[asyncio.Future[Any]], None] | None = None,
+) -> list[Outcome]:
+    """Send the records of a partition; what became of each, once that is known of all.
+
+    A batch that is refused says nothing of the others, which may have been written. ``note`` gets each answer as it comes.
     """
+    # What the client learns of all topics at first, it forgets as soon as it asks for some; then a batch would wait without end.
+    await client.client.add_topic(topic)
     if partition not in await client.partitions_for(topic):  # it has grown since the client last looked
         await client.client.force_metadata_update()
     sent = []
-    for batch in _batches(columns, how):
-        batch.close()
-        sent.append((batch.record_count(), await client.send_batch(batch, topic, partition=partition)))
-        failpoint("kafka.sending")
-    answers = await all_of(future for _, future in sent)
-    return [answer.offset + i for (n, _), answer in zip(sent, answers) for i in range(n)]
+    try:
+        for batch in _batches(columns, how):
+            batch.close()
+            answer = await client.send_batch(batch, topic, partition=partition)
+            if note is not None:
+                answer.add_done_callback(note)
+            sent.append((batch.record_count(), answer))
+            failpoint("kafka.sending")
+    finally:
+        answers = await asyncio.gather(*(future for _, future in sent), return_exceptions=True)
+    return [
+        answer if isinstance(answer, BaseException) else answer.offset + i
+        for (n, _), answer in zip(sent, answers)
+        for i in range(n)
+    ]
 
 
-async def all_of(doing: Iterable[Awaitable[A]]) -> list[A]:
-    """Wait for all of it; raise the first error once all have ended."""
-    found = await asyncio.gather(*doing, return_exceptions=True)
-    for answer in found:
-        if isinstance(answer, BaseException):
-            raise answer
-    return found  # type: ignore[return-value]  # none is an exception
+def first_error(outcomes: Iterable[object]) -> Exception | None:
+    """Why a record has no offset, if one has none: what the broker said, rather than what the client gave up for that."""
+    found = [one for one in outcomes if isinstance(one, BaseException)]
+    told = next((one for one in found if isinstance(one, Exception)), None)
+    return told or (TimeoutError("the client gave up on a batch") if found else None)
+
+
+_Call = tuple[Columns, asyncio.Future[list[tuple[int, int]]]]
 
 
 class Appender:
@@ -128,7 +150,7 @@ class Appender:
 
     def __init__(self, cluster: Cluster, options: Mapping[str, Any], codec: int) -> None:
         self._cluster, self._options, self._codec = cluster, options, codec
-        self._queues: dict[str, list[tuple[Columns, asyncio.Future[list[tuple[int, int]]]]]] = {}
+        self._queues: dict[str, list[_Call]] = {}
         self._working: dict[str, asyncio.Task[None]] = {}
         self._producer: AIOKafkaProducer | None = None
         self._sent = Sent()
@@ -157,45 +179,63 @@ class Appender:
             await self._append_all(topic, calls)
         del self._working[topic]
 
-    async def _append_all(self, topic: str, calls: list[tuple[Columns, asyncio.Future[list[tuple[int, int]]]]]) -> None:
+    async def _append_all(self, topic: str, calls: list[_Call]) -> None:
         try:
-            placed = await self._send(topic, join([columns for columns, _ in calls]))
+            outcomes = await self._send(topic, join([columns for columns, _ in calls]))
         except Exception as error:
-            if len(calls) > 1 and isinstance(error, BrokerError) and error.__cause__ is not None and _definite(error.__cause__):
-                for call in calls:  # one of them is refused, and the others need not be
-                    await self._append_all(topic, [call])
-                return
-            for _, future in calls:
-                if not future.done():
-                    future.set_exception(error)
-            return
-        at = 0
-        for columns, future in calls:
-            n = len(columns.values)
-            if not future.done():
-                future.set_result(placed[at : at + n])
-            at += n
+            outcomes = [error] * sum(len(columns.values) for columns, _ in calls)
+        alone, at = [], 0
+        for call in calls:
+            mine = outcomes[at : at + len(call[0].values)]
+            at += len(mine)
+            # Of calls that went together one may be at fault, and the others need not fail with it; they go again, each alone.
+            # Only such of which nothing was written: of a group in several batches some may have been.
+            if len(calls) > 1 and all(map(_is_definite, mine)):
+                alone.append(call)
+            elif not call[1].done():
+                self._conclude(topic, call[1], mine)
+        for call in alone:
+            await self._append_all(topic, [call])
 
-    async def _send(self, topic: str, columns: Columns) -> list[tuple[int, int]]:
+    def _conclude(self, topic: str, future: asyncio.Future[list[tuple[int, int]]], outcomes: list[Any]) -> None:
+        error = first_error(outcomes)
+        if error is None:
+            future.set_result(outcomes)
+            return
+        try:
+            with said(f"broker {self._cluster.url}, topic {topic!r}"):
+                raise error
+        except Exception as told:
+            future.set_exception(told)
+
+    async def _send(self, topic: str, columns: Columns) -> list[tuple[int, int] | BaseException]:
+        """What became of each record: its (partition, offset), or why it has none."""
         client = await self._started()
         partitions = await self._cluster.make(topic)
         how = Batching(await self._cluster.limit(topic), self._codec, in_transaction=False)
         assigned = assign(columns.keys, len(columns.values), partitions, next(self._keyless))
         shares = divide(columns, assigned)
-        with said(f"broker {self._cluster.url}, topic {topic!r}"):
-            try:
-                sending = all_of(send(client, topic, partition, share, how) for partition, share in shares.items())
+        sending = asyncio.gather(*(send(client, topic, partition, share, how) for partition, share in shares.items()))
+        found: list[list[Outcome]] = []
+        try:
+            with said(f"broker {self._cluster.url}, topic {topic!r}"):
                 found = await asyncio.wait_for(sending, _DEADLINE)
-            except BaseException:
-                self._producer = None  # a producer that failed numbers its later batches wrongly
-                await close(client)
-                raise
+        finally:
+            if not found or first_error(chain(*found)) is not None:
+                await self._drop(client)  # a producer that failed numbers its later batches wrongly
         for partition, share in shares.items():
             self._sent.add(topic, partition, len(share.values))
-        if self._sent.too_many and self._producer is client:
+        if self._sent.too_many:
+            await self._drop(client)
+        outcomes = dict(zip(shares, map(iter, found)))
+        placed = [(partition, next(outcomes[partition])) for partition in assigned]
+        return [one if isinstance(one, BaseException) else (partition, one) for partition, one in placed]
+
+    async def _drop(self, client: AIOKafkaProducer) -> None:
+        """Have the next append make another producer."""
+        if self._producer is client:
             self._producer = None
-            await close(client)
-        return positions(assigned, dict(zip(shares, map(iter, found))))
+        await close(client)
 
     async def _started(self) -> AIOKafkaProducer:
         async with self._starting:
@@ -207,6 +247,6 @@ class Appender:
             return self._producer
 
 
-def _definite(error: BaseException) -> bool:
-    """Whether an error says that nothing was written."""
-    return not getattr(error, "retriable", True) and not isinstance(error, OSError)
+def _is_definite(outcome: object) -> bool:
+    """Whether it is an error of the broker's that says that the record was not written."""
+    return isinstance(outcome, errors.KafkaError) and not outcome.retriable
