@@ -1,6 +1,7 @@
 """A Kafka broker for all tests of this folder, which each find empty."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -15,8 +16,12 @@ from tests.servers.kafka import KafkaServer, running  # noqa: E402
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
-    """A broker."""
-    with running(tmp_path_factory.mktemp("kafka")) as one:
+    """A broker; where the environment names the port of one that runs, that."""
+    folder, port = tmp_path_factory.mktemp("kafka"), os.environ.get("RXSTREAMS_TEST_KAFKA")
+    if port is not None:
+        yield KafkaServer(folder, port=int(port))
+        return
+    with running(folder) as one:
         yield one
 
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import msgspec
@@ -31,7 +31,17 @@ from tests.servers.kafka import KafkaServer
 
 pytestmark = [pytest.mark.servers, pytest.mark.kafka, pytest.mark.timeout(480)]
 
-RECORDS = 40_000
+
+class Size(NamedTuple):
+    """How much of it."""
+
+    records: int
+    seeds: int
+    """How often each step must be hit with records in flight."""
+    at_random: int
+
+
+QUICK, SOAK = Size(40_000, 2, 20), Size(1_000_000, 20, 200)
 ACQUIRING = ("kafka.fenced", "acquire.opened", "acquire.restored")
 """Steps A1, A2 and A5 of the protocol."""
 WORKING = (
@@ -55,8 +65,6 @@ PARTS = [
     for where in (0, 1)
 ]
 """A key of each partition, on Kafka and in memory."""
-SEEDS = 2
-AT_RANDOM = 20
 
 
 class Killing:
@@ -110,13 +118,14 @@ class Killing:
         return "\n".join(["step               kills  in flight", *lines, total])
 
 
-async def filled(broker: Broker) -> None:
+async def filled(broker: Broker, records: int) -> None:
     """Put the input into the topic ``in``."""
     await broker.create_topic("in", 2)
     for partition, part in enumerate(PARTS):
-        events = [event(part, seq) for seq in range(RECORDS // 2)]
-        placed = await broker.append("in", [Record(msgspec.json.encode(one), part.encode()) for one in events])
-        assert {where for where, _ in placed} == {partition}
+        for at in range(0, records // 2, 20_000):
+            events = [event(part, seq) for seq in range(at, min(at + 20_000, records // 2))]
+            placed = await broker.append("in", [Record(msgspec.json.encode(one), part.encode()) for one in events])
+            assert {where for where, _ in placed} == {partition}
 
 
 async def outcome(broker: Broker) -> dict[str, Any]:
@@ -136,8 +145,20 @@ async def outcome(broker: Broker) -> dict[str, Any]:
     return found
 
 
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(QUICK, id="quick"),
+        pytest.param(SOAK, id="soak", marks=[pytest.mark.soak, pytest.mark.timeout(0)]),
+    ],
+)
+def size(request: pytest.FixtureRequest) -> Size:
+    """How much of it."""
+    return request.param  # type: ignore[no-any-return]  # one of them
+
+
 @pytest.fixture(scope="module")
-def killed(server: KafkaServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def killed(server: KafkaServer, tmp_path_factory: pytest.TempPathFactory, size: Size) -> dict[str, Any]:
     """What the app has come to after all the kills."""
     url = f"kafka://{server.address}?transaction_timeout=10s"
 
@@ -150,32 +171,32 @@ def killed(server: KafkaServer, tmp_path_factory: pytest.TempPathFactory) -> dic
             await broker.stop()
 
     asyncio.run(emptied(server.address))
-    asyncio.run(on(filled))
+    asyncio.run(on(lambda broker: filled(broker, size.records)))
     killing = Killing(url, tmp_path_factory.mktemp("kill9"))
-    for step in ACQUIRING * SEEDS:
+    for step in ACQUIRING * size.seeds:
         killing.at_step(step, 1)
     for step in WORKING:
         hit = 1
-        while killing.in_flight[step] < SEEDS:
+        while killing.in_flight[step] < size.seeds:
             before = killing.in_flight[step]
             killing.at_step(step, hit)
-            hit += 1 if killing.in_flight[step] > before else 2
-    for _ in range(AT_RANDOM):
+            hit = hit % 10 + 1 if killing.in_flight[step] > before else hit + 2
+    for _ in range(size.at_random):
         killing.at_random()
-    ended(killing.begin(delay=0))
+    ended(killing.begin(delay=0), within=600)
     assert killing.seen() > 0, "the input was exhausted before the last kill"
-    print(f"\n{killing.table()}\nthe last run had {killing.seen():,} of {RECORDS:,} records left")
-    assert Counter(killing.log.read_text().split()) == killing.where - Counter({"at random": AT_RANDOM})
+    print(f"\n{killing.table()}\nthe last run had {killing.seen():,} of {size.records:,} records left")
+    assert Counter(killing.log.read_text().split()) == killing.where - Counter({"at random": size.at_random})
     return asyncio.run(on(outcome))  # type: ignore[no-any-return]  # what use makes
 
 
 @pytest.fixture(scope="module")
-def expected() -> dict[str, Any]:
+def expected(size: Size) -> dict[str, Any]:
     """What it comes to in memory."""
 
     async def main() -> dict[str, Any]:
         broker = MemoryBroker()
-        await filled(broker)
+        await filled(broker, size.records)
         async with rxs.start(*pipeline(lambda one: one.seq % 10 != 3), app="everything", broker=broker) as running:
             await running.wait()
         return await outcome(broker)
@@ -183,9 +204,9 @@ def expected() -> dict[str, Any]:
     return asyncio.run(main())
 
 
-def test_each_record_is_there_once_and_in_order(killed: dict[str, Any]) -> None:
+def test_each_record_is_there_once_and_in_order(killed: dict[str, Any], size: Size) -> None:
     """Of each partition every record that passes the filter."""
-    passed = [seq for seq in range(RECORDS // 2) if seq % 10 != 3]
+    passed = [seq for seq in range(size.records // 2) if seq % 10 != 3]
     assert killed["out"] == {part: [[part, seq] for seq in passed] for part in PARTS}
 
 

@@ -113,3 +113,26 @@ async def test_gaps_that_compaction_has_left_are_passed(kafka: str, tested: Any,
         read = await broker.read("in", 0, offset, max_records=1)
         assert list(zip(read.offsets, read.values)) == [row for row in rows if row[0] >= offset][:1]
     await broker.stop()
+
+
+@pytest.mark.asyncio
+async def test_keys_go_to_the_partitions_that_java_chooses(kafka: str, server: KafkaServer) -> None:
+    """So records of one key stay in order, whoever writes them."""
+    broker = KafkaBroker(kafka)
+    await broker.start()
+    keys = [f"{word}-{i}" for word in ("user", "käse", "x" * 100) for i in range(40)]
+    for topic in ("java", "ours"):
+        await broker.create_topic(topic, 7)
+    words = ("--bootstrap-server", kafka, "--topic", "java", "--property", "parse.key=true", "--property", "key.separator=:")
+    given = "".join(f"{key}:1\n" for key in keys)
+    await asyncio.to_thread(server.tool, "org.apache.kafka.tools.ConsoleProducer", *words, given=given)
+    placed = await broker.append("ours", [Record(b"1", key.encode()) for key in keys])
+    chosen = {
+        (key or b"").decode(): partition
+        for partition in range(7)
+        for read in await read_all(broker, "java", partition)
+        for key in read.keys or ()
+    }
+    await broker.stop()
+    assert chosen == dict(zip(keys, (partition for partition, _ in placed)))
+    assert set(chosen.values()) == set(range(7))

@@ -123,10 +123,10 @@ class KafkaServer:
             one.settimeout(1)
             return one.connect_ex(("127.0.0.1", self.port)) == 0
 
-    def tool(self, name: str, *arguments: str) -> str:
-        """Run one of Kafka's own tools; what it printed."""
+    def tool(self, name: str, *arguments: str, given: str | None = None) -> str:
+        """Run one of Kafka's own tools, with a text to read; what it printed."""
         command = ["java", "-XX:TieredStopAtLevel=1", "-cp", jars(), name, *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"{name} {' '.join(arguments)}: {done.stdout}{done.stderr}")
         return done.stdout
