@@ -1,7 +1,8 @@
 """``make mutants``: take the engine's guards away one by one, and see that a test notices each time.
 
 A mutant replaces one piece of text, which must be there exactly once, in a copy of the tree, and runs the tests that should fail.
-First all of these tests must pass on the engine as it is. Guards named as arguments are tried alone.
+Each copy has a Kafka broker of its own, if a test needs one. First all of these tests must pass on the engine as it is. Guards
+named as arguments are tried alone.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
 
-from tests.mutants import commits, event_time, joins, patterns, records, vocabulary
+from tests.mutants import commits, event_time, joins, kafka, patterns, records, vocabulary
 from tests.mutants.guard import Mutant
+from tests.servers.kafka import running
 
 ROOT = Path(__file__).parents[2]
 AT_A_TIME = 2
-SECONDS = 8
 
 MUTANTS = [
     *commits.MUTANTS,
@@ -31,6 +33,7 @@ MUTANTS = [
     *event_time.MUTANTS,
     *joins.MUTANTS,
     *patterns.MUTANTS,
+    *kafka.MUTANTS,
 ]
 
 
@@ -42,17 +45,26 @@ class Result(NamedTuple):
     seconds: float
 
 
-def tests(tree: Path, ids: list[str], *options: str) -> subprocess.CompletedProcess[str]:
+class Tree(NamedTuple):
+    """A copy of what the tests need, and the port of its Kafka broker, if it has one."""
+
+    folder: Path
+    kafka: int | None
+
+
+def tests(tree: Tree, ids: list[str], *options: str) -> subprocess.CompletedProcess[str]:
     """Run tests in a tree; nothing is kept of them, and no byte code, which could outlive the text that it was made of."""
     command = [sys.executable, "-B", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *options, *ids]
-    environment = os.environ | {"PYTHONPATH": str(tree), "CI": "1"}
-    return subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+    environment = os.environ | {"PYTHONPATH": str(tree.folder), "CI": "1"}
+    if tree.kafka is not None:
+        environment["RXSTREAMS_TEST_KAFKA"] = str(tree.kafka)
+    return subprocess.run(command, cwd=tree.folder, env=environment, capture_output=True, text=True, check=False)
 
 
-def tried(one: Mutant, tree: Path) -> Result:
+def tried(one: Mutant, tree: Tree) -> Result:
     """Put the mutant into the tree, run its tests, and take it out again."""
     began = time.monotonic()
-    file = tree / one.file
+    file = tree.folder / one.file
     text = file.read_text() if file.exists() else ""
     if text.count(one.text) != 1:
         return Result(False, f"STALE: its text is {text.count(one.text)} times in {one.file}", 0.0)
@@ -60,13 +72,15 @@ def tried(one: Mutant, tree: Path) -> Result:
     try:
         # A thread ends the process of a test that hangs, with status 1. A signal may come between two lines, of which pytest
         # cannot tell where it was, and then breaks itself.
-        done = tests(tree, list(one.tests), f"--timeout={SECONDS}", "--timeout-method=thread")
+        done = tests(tree, list(one.tests), f"--timeout={one.seconds}", "--timeout-method=thread")
     finally:
         file.write_text(text)
     seconds = time.monotonic() - began
     if done.returncode == 1:
         failed = [
-            line.split("::")[-1].split(" - ")[0] for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))
+            line.split("::")[-1].split(" - ")[0]
+            for line in done.stdout.splitlines()
+            if line.startswith(("FAILED tests", "ERROR tests"))
         ]
         return Result(True, f"noticed by {failed[0] if failed else 'a test'}", seconds)
     words = (
@@ -79,7 +93,8 @@ def tried(one: Mutant, tree: Path) -> Result:
 
 def copied(folder: Path) -> Path:
     """A copy of what the tests need."""
-    for name in ("rxstreams", "tests", "pipelines"):
+    folder.mkdir()
+    for name in ("rxstreams", "tests", "pipelines", "deploy"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
     return folder
@@ -89,10 +104,13 @@ def main(chosen: list[str]) -> int:
     """Try the mutants, print the table, and return the process's status."""
     mutants = [one for one in MUTANTS if not chosen or any(part in one.guard for part in chosen)]
     wide = max(len(one.guard) for one in MUTANTS)
-    with tempfile.TemporaryDirectory() as name:
-        free: SimpleQueue[Path] = SimpleQueue()
+    needs_kafka = any(test.startswith("tests/kafka/") for one in mutants for test in one.tests)
+    with tempfile.TemporaryDirectory() as name, ExitStack() as servers:
+        free: SimpleQueue[Tree] = SimpleQueue()
         for number in range(AT_A_TIME):
-            free.put(copied(Path(name) / str(number)))
+            folder = copied(Path(name) / str(number))
+            server = servers.enter_context(running(folder / "kafka")) if needs_kafka else None
+            free.put(Tree(folder, server.port if server is not None else None))
 
         def use(one: Mutant) -> Result:
             tree = free.get()

@@ -27,6 +27,8 @@ class Mutant(NamedTuple):
     text: str
     instead: str
     tests: tuple[str, ...]
+    seconds: int = 8
+    """After which a test hangs."""
 
 
 def mutant(guard: str, file: str, text: str, instead: str, *tests: str) -> Mutant:

@@ -6,9 +6,8 @@ import asyncio
 from array import array
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiokafka import AIOKafkaProducer, TopicPartition, errors
 
@@ -103,19 +102,9 @@ class KafkaTask:
         await producer.begin_transaction()
         failpoint("kafka.begun")
         how = {topic: await self._batching(topic) for topic, _, _ in shares}
-        # Each answer is waited for, and looked at, before the commit: the client commits although a batch was refused. And the
-        # first refusal is enough: the client keeps what is queued behind it until the transaction is aborted.
-        refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        sending = asyncio.gather(*(send(producer, *share, how[share[0]], partial(_note, refused)) for share in shares))
-        try:
-            await asyncio.wait((sending, refused), return_when=asyncio.FIRST_COMPLETED)
-            if refused.done():
-                await refused
-            if error := first_error(chain(*await sending)):
-                raise error
-        finally:
-            sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
+        # Each answer is waited for, and looked at, before the commit: the client commits although a batch was refused.
+        if error := first_error(chain(*await asyncio.gather(*(send(producer, *share, how[share[0]]) for share in shares)))):
+            raise error
         failpoint("kafka.sent")
         if offsets:
             next_ones = {TopicPartition(*where): offset for where, offset in offsets.items()}
@@ -141,12 +130,6 @@ class KafkaTask:
             found = lambda: _refused(self._where, cause)  # noqa: E731  # ditto
         await self._close()
         return found
-
-
-def _note(refused: asyncio.Future[None], answer: asyncio.Future[Any]) -> None:
-    """Note that a batch was refused."""
-    if not answer.cancelled() and answer.exception() is not None and not refused.done():
-        refused.set_exception(answer.exception())  # type: ignore[arg-type]  # there is one
 
 
 def _refused(where: str, cause: errors.KafkaError) -> BrokerError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain, count
 from typing import Any, NamedTuple, TypeVar
@@ -95,17 +95,10 @@ Outcome = int | BaseException
 """A record's offset, or why it has none."""
 
 
-async def send(
-    client: AIOKafkaProducer,
-    topic: str,
-    partition: int,
-    columns: Columns,
-    how: Batching,
-    note: Callable[[asyncio.Future[Any]], None] | None = None,
-) -> list[Outcome]:
+async def send(client: AIOKafkaProducer, topic: str, partition: int, columns: Columns, how: Batching) -> list[Outcome]:
     """Send the records of a partition; what became of each, once that is known of all.
 
-    A batch that is refused says nothing of the others, which may have been written. ``note`` gets each answer as it comes.
+    A batch that is refused says nothing of the others, which may have been written.
     """
     # What the client learns of all topics at first, it forgets as soon as it asks for some; then a batch would wait without end.
     await client.client.add_topic(topic)
@@ -115,10 +108,7 @@ async def send(
     try:
         for batch in _batches(columns, how):
             batch.close()
-            answer = await client.send_batch(batch, topic, partition=partition)
-            if note is not None:
-                answer.add_done_callback(note)
-            sent.append((batch.record_count(), answer))
+            sent.append((batch.record_count(), await client.send_batch(batch, topic, partition=partition)))
             failpoint("kafka.sending")
     finally:
         answers = await asyncio.gather(*(future for _, future in sent), return_exceptions=True)
