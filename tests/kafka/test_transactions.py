@@ -123,6 +123,16 @@ async def test_opening_ends_what_the_one_before_had_begun(broker: KafkaBroker) -
     assert await values(broker, "out") == [b"1"]
 
 
+async def test_topics_that_come_later_do_not_hide_those_that_were_there(broker: KafkaBroker) -> None:
+    """The client forgets what it learnt of all topics at first when it asks for some; a commit to one then never ends."""
+    await broker.create_topic("old")
+    for i in range(4):
+        handle = await broker.open("app", f"{i}", instance="test")
+        async with asyncio.timeout(8):
+            await handle.commit(Commit({f"new-{i}": [Record(b"0")], "old": [Record(b"%d" % i)]}, [Put(f"t-{i}", b"k", b"v")]))
+    assert await values(broker, "old") == [b"0", b"1", b"2", b"3"]
+
+
 async def test_who_is_fenced_is_told_by_whom(broker: KafkaBroker, kafka: str) -> None:
     """By name; tasks of other names do not fence each other."""
     older = await broker.open("app", "0", instance="the older")

@@ -16,7 +16,7 @@ HEALTH = "tests/runtime/test_health.py::test_"
 
 def kafka(guard: str, file: str, text: str, instead: str, *tests: str) -> Mutant:
     """A mutant of the broker on Kafka, whose tests need one."""
-    return mutant(f"kafka: {guard}", KAFKA + file, text, instead, *tests)._replace(seconds=60)
+    return mutant(f"kafka: {guard}", KAFKA + file, text, instead, *tests)._replace(seconds=25)
 
 
 MUTANTS = [
@@ -103,7 +103,7 @@ MUTANTS = [
         "writing.py",
         "    await client.client.add_topic(topic)\n",
         "",
-        f"{TRANSACTIONS}a_commit_of_which_a_record_is_refused_leaves_nothing",
+        f"{TRANSACTIONS}topics_that_come_later_do_not_hide_those_that_were_there",
     ),
     # Appends.
     kafka(
