@@ -10,6 +10,7 @@ import random
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -185,9 +186,9 @@ def killed(server: KafkaServer, tmp_path_factory: pytest.TempPathFactory, size: 
         killing.at_random()
     ended(killing.begin(delay=0), within=600)
     assert killing.seen() > 0, "the input was exhausted before the last kill"
-    print(f"\n{killing.table()}\nthe last run had {killing.seen():,} of {size.records:,} records left")
     assert Counter(killing.log.read_text().split()) == killing.where - Counter({"at random": size.at_random})
-    return asyncio.run(on(outcome))  # type: ignore[no-any-return]  # what use makes
+    told = f"{killing.table()}\nthe last run had {killing.seen():,} of {size.records:,} records left"
+    return asyncio.run(on(outcome)) | {"told": told}  # type: ignore[no-any-return]  # what use makes
 
 
 @pytest.fixture(scope="module")
@@ -204,8 +205,11 @@ def expected(size: Size) -> dict[str, Any]:
     return asyncio.run(main())
 
 
-def test_each_record_is_there_once_and_in_order(killed: dict[str, Any], size: Size) -> None:
+def test_each_record_is_there_once_and_in_order(
+    killed: dict[str, Any], size: Size, record_property: Callable[[str, object], None]
+) -> None:
     """Of each partition every record that passes the filter."""
+    record_property("told", killed["told"])
     passed = [seq for seq in range(size.records // 2) if seq % 10 != 3]
     assert killed["out"] == {part: [[part, seq] for seq in passed] for part in PARTS}
 

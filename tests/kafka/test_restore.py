@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -16,6 +16,7 @@ from rxstreams import aggregates as agg, operators as ops
 from rxstreams.brokers.kafka import KafkaBroker
 from rxstreams.runtime import inputs, task as tasks
 
+Tell = Callable[[str, object], None]
 pytestmark = [pytest.mark.servers, pytest.mark.kafka, pytest.mark.asyncio]
 
 
@@ -60,18 +61,18 @@ async def restored(broker: KafkaBroker) -> tuple[dict[Any, Any], float, list[Any
 
 
 @pytest.mark.timeout(180)
-async def test_a_hundred_thousand_keys_come_back(kafka: str) -> None:
+async def test_a_hundred_thousand_keys_come_back(kafka: str, record_property: Tell) -> None:
     """Each with its count, after some hundred commits of deltas and snapshots."""
-    await _come_back(kafka, keys=100_000, commits=400)
+    await _come_back(kafka, record_property, keys=100_000, commits=400)
 
 
 @pytest.mark.soak
-async def test_a_million_keys_come_back_after_half_an_hour_of_commits(kafka: str) -> None:
+async def test_a_million_keys_come_back_after_half_an_hour_of_commits(kafka: str, record_property: Tell) -> None:
     """18,000 commits, as half an hour has at ten a second."""
-    await _come_back(kafka, keys=1_000_000, commits=18_000)
+    await _come_back(kafka, record_property, keys=1_000_000, commits=18_000)
 
 
-async def _come_back(kafka: str, *, keys: int, commits: int) -> None:
+async def _come_back(kafka: str, told: Tell, *, keys: int, commits: int) -> None:
     broker = KafkaBroker(kafka)
     await broker.start()
     try:
@@ -81,12 +82,11 @@ async def _come_back(kafka: str, *, keys: int, commits: int) -> None:
     broker = KafkaBroker(kafka)
     await broker.start()
     try:
-        found, took, logs = await restored(broker)
+        found, took, _ = await restored(broker)
         (start,), (end,) = await broker.start_offsets("counts.state"), await broker.end_offsets("counts.state")
     finally:
         await broker.stop()
-    print(f"\n{len(found):,} keys back in {took:.1f} s; its topic has the offsets {start:,} to {end:,}")
-    print(*(log for log in logs if log["event"] in ("reading a table", "restoring")), sep="\n")
+    told("told", f"{len(found):,} keys back in {took:.1f} s; the state's topic has the offsets {start:,} to {end:,}")
     assert found == expected
 
 

@@ -277,7 +277,7 @@ MUTANTS = [
         "runtime/task.py",
         "            await self.handle.commit(Commit(puts=[Put(self.table, key, None) for key, _ in rows]))\n",
         "",
-        f"{OFFSETS}an_operator_says_what_to_go_by",
+        f"{OFFSETS}state_that_is_dropped_is_deleted",
     ),
     mutant(
         "records that are gone",

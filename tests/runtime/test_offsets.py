@@ -84,6 +84,18 @@ async def test_an_operator_says_what_to_go_by(offsets: Offsets, out: list[int], 
     assert await ran(broker) == [*out, 5], "and then all is as if nothing had been"
 
 
+async def test_state_that_is_dropped_is_deleted() -> None:
+    """Also what no later record would overwrite."""
+    broker = MemoryBroker()
+    await put(broker, range(200))
+    counts = rxs.from_topic("in", int, until="end", finish=False).pipe(ops.key_by(lambda n: n), ops.aggregate(n=agg.count()))
+    for offsets, rows in ((None, 57), ("group-reset", 2)):
+        async with rxs.start(counts.pipe(ops.to_view("counts")), app="app", broker=broker, offsets=offsets) as running:
+            await running.wait()
+        assert len((await broker.read_table("app.state")).rows) == rows, "the groups of the keys, and the position"
+        await set_group(broker, 199)
+
+
 class Stale(MemoryBroker):
     """A broker that at first still shows what was committed before."""
 
