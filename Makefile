@@ -4,7 +4,7 @@ PY := .venv/bin/python
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt docs bench mutants rxpy-tests kafka test-kafka soak clean
+.PHONY: help setup demo test check fmt docs bench mutants rxpy-tests kafka test-kafka test-servers soak clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,7 +44,10 @@ kafka: $(STAMP) ## Run a Kafka broker until Ctrl-C, from jars that Maven fetches
 	@$(PY) -m tests.servers.kafka $(if $(PORT),--port $(PORT))
 
 test-kafka: $(STAMP) ## Run the tests that need Kafka; they start their own (needs java and mvn)
-	$(PY) -m pytest -m "kafka and not soak" tests/kafka $(ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile -m "kafka and not soak" tests/kafka $(ARGS)
+
+test-servers: $(STAMP) ## Run the tests that need servers beside them (so far Kafka)
+	$(PY) -m pytest -n 2 --dist loadfile -m "servers and not soak" $(ARGS)
 
 soak: $(STAMP) ## Run the long tests
 	$(PY) -m pytest -m soak --timeout 0 $(ARGS)
