@@ -101,7 +101,8 @@ class Waiting(Store):
             if place & MASK <= self.saved:
                 break
             self.dirty.add(place)
-        self.saved = next((place & MASK for place in reversed(self.states)), self.saved)
+        # Restored entries stand in any order, so the last of them says nothing.
+        self.saved = max(self.saved, next((place & MASK for place in reversed(self.states)), -1))
 
 
 class Agenda:

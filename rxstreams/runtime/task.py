@@ -8,7 +8,7 @@ from typing import Any
 
 from rxstreams.batch import Batch
 from rxstreams.brokers.contract import Broker, Commit, Put, TaskHandle
-from rxstreams.errors import BrokerError, DeadLetter, Skip, StateTooLargeError
+from rxstreams.errors import BrokerError, DeadLetter, OffsetsError, Skip, StateTooLargeError
 from rxstreams.failpoints import failpoint
 from rxstreams.feeds.source import Chunk, Source
 from rxstreams.log import logger
@@ -135,7 +135,11 @@ class Task:
         position = check_topology(self.graph, rows)
         topics = {vertex.identity: vertex.node.feed.topic for vertex in self.graph.sources if isinstance(vertex.node, Source)}
         read = {source: topic for source, topic in topics.items() if topic is not None}
-        self.positions, reset = await resumption(self.broker, self.settings.app, self.settings.offsets, read, position)
+        try:
+            self.positions, reset = await resumption(self.broker, self.settings.app, self.settings.offsets, read, position)
+        except OffsetsError:
+            await self.handle.commit(Commit())  # if a newer instance has committed since the state was read, this says so
+            raise
         if reset:
             await self.handle.commit(Commit(puts=[Put(self.table, key, None) for key, _ in rows]))
             position = None

@@ -1,11 +1,12 @@
 """What the examples of patterns do not show: what ends the waiting, when time is over, what is refused, saved and freed."""
 
+from random import Random
 from typing import Any
 
 import pytest
 
 import rxstreams as rxs
-from rxstreams import Skip
+from rxstreams import Skip, operators as ops
 from rxstreams.patterns import Pattern, no_skip, past_last, to_first, to_last, to_next
 from tests.laws.harness import Drive, End, Rec, deltas_alone, run
 from tests.operators.test_patterns import A2, A, B, C, D, as_text, came, found, look, text
@@ -190,3 +191,25 @@ def test_a_restart_writes_nothing_anew_and_each_event_is_saved() -> None:
         assert [store.dirty for store in drive.graph.stores if store.dirty] == []
         drive.feed([*came("a x b x c")[4:], End("a")], offset=4)
     assert [as_text(match) for match in drive.outcome().values[0]] == ["a b c"]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_waited_through_a_restart_is_taken_once(seed: int) -> None:
+    """Events come in no order, wait, are restored in another order, and are taken bit by bit as time passes, each bit saved."""
+    random = Random(seed)
+    begun = 1_700_000_000
+    came = [{"key": key, "e": e, "at": begun * 1000 + random.randrange(8_000)} for key in "klmnopqrst" for e in "ab"]
+    random.shuffle(came)
+    events = rxs.from_topic("in", dict, timestamp="at", out_of_orderness=50, max_ahead=None)
+    stream = events.pipe(ops.key_by("key"), ops.detect(A.followed_by(B), skip=past_last))
+    drive = rxs.testing.drive(stream)
+    with deltas_alone():
+        drive.feed(*came)
+        for seconds in range(1, 12):
+            drive.restart()
+            drive.commit()  # in which there is nothing new
+            drive.watermark(begun + seconds)
+    times = {(one["key"], one["e"]): one["at"] for one in came}
+    assert sorted(match.key for match in drive.values(stream)) == [
+        key for key in "klmnopqrst" if times[key, "a"] < times[key, "b"]
+    ]
