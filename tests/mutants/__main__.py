@@ -19,7 +19,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
 
-from tests.mutants import commits, event_time, joins, kafka, patterns, records, vocabulary
+from tests.mutants import commits, event_time, joins, kafka, patterns, records, simulated, vocabulary
 from tests.mutants.guard import Mutant
 from tests.servers.kafka import running
 
@@ -34,6 +34,7 @@ MUTANTS = [
     *joins.MUTANTS,
     *patterns.MUTANTS,
     *kafka.MUTANTS,
+    *simulated.MUTANTS,
 ]
 
 
