@@ -13,60 +13,155 @@ from __future__ import annotations
 import asyncio
 from array import array
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import aiokafka
 from aiokafka import AIOKafkaConsumer, TopicPartition, errors
 from aiokafka.consumer import fetcher as fetching
 
-__all__ = ["TESTED", "Chunk", "by_client", "chunk", "fetched", "fetcher_is_dead", "from_batches"]
+__all__ = ["TESTED", "Chunk", "Packed", "by_client", "chunk", "fetched", "fetcher_is_dead", "from_batches"]
 
 TESTED = ("0.14.0",)
 """The versions of aiokafka of which this knows the insides."""
-_AT_ONCE = 4_000
+_AT_ONCE = 2_000
 """Records that are taken from the client at once, by its public way."""
+_OFFSET, KEY, TIMESTAMP = map(attrgetter, ("offset", "key", "timestamp"))
+_SOUND = lambda: True  # noqa: E731  # a value among values
+
+
+class Column(Sequence[Any]):
+    """A field of some records; most pipelines read values only, and so nobody makes columns that are not asked for.
+
+    Args:
+        records: As the client has them.
+        field: What to read of each.
+    """
+
+    __slots__ = ("_field", "_records")
+
+    def __init__(self, records: list[Any], field: Callable[[Any], Any]) -> None:
+        self._records, self._field = records, field
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(self._field, self._records)
+
+    def __getitem__(self, at: Any) -> Any:
+        found = self._records[at]
+        return Column(found, self._field) if isinstance(at, slice) else self._field(found)
+
+    def count(self, value: Any) -> int:
+        return list(self).count(value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # as of a list
+
+    def __repr__(self) -> str:
+        return repr(list(self))
 
 
 class Chunk(NamedTuple):
-    """Records in order, as columns."""
+    """Records in order, as the client has them, with the columns of them that everybody reads."""
 
+    records: list[Any]
     offsets: array[int]
     values: list[bytes | None]
-    keys: list[bytes | None]
-    timestamps: array[int]
-    headers: list[tuple[tuple[str, bytes], ...]]
 
-    def add(self, records: Sequence[Any]) -> None:
+    def add(self, records: list[Any]) -> None:
         """Add some records."""
-        self.offsets.extend([one.offset for one in records])
+        n, first, last = len(records), records[0].offset, records[-1].offset
+        if last - first == n - 1:  # none was compacted away
+            self.offsets.extend(range(first, last + 1))
+        else:
+            self.offsets.fromlist([one.offset for one in records])
+        self.records.extend(records)
         self.values.extend([one.value for one in records])
-        self.keys.extend([one.key for one in records])
-        self.timestamps.extend([one.timestamp for one in records])
-        self.headers.extend([tuple(one.headers) if one.headers else () for one in records])
+
+    def cut(self, start: int, stop: int | None = None) -> Chunk:
+        """The records from ``start`` up to ``stop``."""
+        return Chunk(self.records[start:stop], self.offsets[start:stop], self.values[start:stop])
+
+    @property
+    def keys(self) -> Column:
+        """The records' keys."""
+        return Column(self.records, KEY)
+
+    @property
+    def timestamps(self) -> Column:
+        """When they were made, or appended (ms)."""
+        return Column(self.records, TIMESTAMP)
+
+    @property
+    def headers(self) -> Sequence[tuple[tuple[str, bytes], ...]] | None:
+        """Their headers; None where none has any."""
+        for one in self.records:
+            if one.headers:
+                return [tuple(one.headers) for one in self.records]
+        return None
 
 
 def chunk() -> Chunk:
     """No records."""
-    return Chunk(array("q"), [], [], array("q"), [])
+    return Chunk([], array("q"), [])
 
 
-async def fetched(client: AIOKafkaConsumer, where: Sequence[TopicPartition], timeout: float) -> dict[TopicPartition, Chunk]:
+class Packed(NamedTuple):
+    """Consecutive records that are not taken apart yet.
+
+    Records take several times as much memory as a batch of them. Taken apart few at a time, they stay in the processor's cache.
+    """
+
+    start: int
+    """Where it is read from: a batch comes whole, and records before that were not asked for."""
+    records: Iterable[Any]
+    check: Callable[[], bool]
+    """Whether it came as it was sent."""
+
+    def unpack(self, into: Chunk) -> None:
+        """Take it apart.
+
+        Raises:
+            CorruptRecordException: If it was damaged.
+        """
+        if not self.check():
+            raise errors.CorruptRecordException(f"Invalid CRC in a batch from offset {self.start} on")
+        ones = list(self.records)
+        if ones and ones[0].offset < self.start:
+            del ones[: bisect_left(ones, self.start, key=_OFFSET)]
+        if ones:
+            into.add(ones)
+
+
+Found = dict[TopicPartition, list[Packed]]
+
+
+async def fetched(
+    client: AIOKafkaConsumer, where: Sequence[TopicPartition], timeout: float
+) -> dict[TopicPartition, list[Packed]]:
     """What the client has of these partitions, or gets within a time (s); no records where it passed what is not to be read."""
     way = from_batches if aiokafka.__version__ in TESTED else by_client
     return await way(client, where, timeout)
 
 
-async def by_client(client: AIOKafkaConsumer, where: Sequence[TopicPartition], timeout: float) -> dict[TopicPartition, Chunk]:
+async def by_client(
+    client: AIOKafkaConsumer, where: Sequence[TopicPartition], timeout: float
+) -> dict[TopicPartition, list[Packed]]:
     """The same by the client's public way."""
     found = {}
     for one, records in (await client.getmany(*where, timeout_ms=round(timeout * 1000), max_records=_AT_ONCE)).items():
-        found[one] = chunk()
-        found[one].add(records)
+        found[one] = [Packed(records[0].offset, records, _SOUND)] if records else []
     return found
 
 
-async def from_batches(client: AIOKafkaConsumer, where: Sequence[TopicPartition], timeout: float) -> dict[TopicPartition, Chunk]:
+async def from_batches(
+    client: AIOKafkaConsumer, where: Sequence[TopicPartition], timeout: float
+) -> dict[TopicPartition, list[Packed]]:
     """The same from the batches that the client has fetched."""
     fetcher, loop = client._fetcher, asyncio.get_running_loop()
     until = loop.time() + timeout
@@ -74,7 +169,7 @@ async def from_batches(client: AIOKafkaConsumer, where: Sequence[TopicPartition]
         while True:
             if client._closed:
                 raise errors.ConsumerStoppedError
-            found = {one: columns for one in where if (columns := _taken(fetcher, one)) is not None}
+            found = {one: packed for one in where if (packed := _taken(fetcher, one)) is not None}
             left = until - loop.time()
             if found or left <= 0:
                 return found
@@ -93,7 +188,7 @@ def fetcher_is_dead(client: AIOKafkaConsumer) -> bool:
     return task is not None and task.done()
 
 
-def _taken(fetcher: Any, where: TopicPartition) -> Chunk | None:
+def _taken(fetcher: Any, where: TopicPartition) -> list[Packed] | None:
     """What the client has of a partition; the next is fetched then."""
     result = fetcher._records.get(where)
     if result is None:
@@ -102,25 +197,23 @@ def _taken(fetcher: Any, where: TopicPartition) -> Chunk | None:
     fetcher._notify(fetcher._wait_consume_future)
     if not isinstance(result, fetching.FetchResult):
         result.check_raise()
-    return _unpacked(result, where)
+    return _divided(result, where)
 
 
-def _unpacked(result: fetching.FetchResult, where: TopicPartition) -> Chunk | None:
+def _divided(result: fetching.FetchResult, where: TopicPartition) -> list[Packed] | None:
     if not result.check_assignment(where) or not result.has_more():
         return None  # it was sought elsewhere meanwhile
-    records, columns = result._partition_records, chunk()
+    records, found = result._partition_records, []
     while records._records.has_next():
         batch = records._records.next_batch()
-        if records._check_crcs and not batch.validate_crc():
+        check = batch.validate_crc if records._check_crcs else _SOUND
+        if batch.is_control_batch and not check():
             raise errors.CorruptRecordException(f"Invalid CRC - {where}")
         if not _is_aborted(records, batch) and not batch.is_control_batch:
-            ones = list(batch)
-            if ones and ones[0].offset < records.next_fetch_offset:
-                del ones[: bisect_left([one.offset for one in ones], records.next_fetch_offset)]
-            columns.add(ones)
+            found.append(Packed(records.next_fetch_offset, batch, check))
         records.next_fetch_offset = batch.next_offset
     result._update_position()
-    return columns
+    return found
 
 
 def _is_aborted(records: fetching.PartitionRecords, batch: Any) -> bool:

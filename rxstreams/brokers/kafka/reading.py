@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import accumulate
 from typing import Any
@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition, errors
 
 from rxstreams.brokers.columns import present
 from rxstreams.brokers.contract import Fetched
-from rxstreams.brokers.kafka.batches import Chunk, chunk, fetched, fetcher_is_dead
+from rxstreams.brokers.kafka.batches import Chunk, Packed, chunk, fetched, fetcher_is_dead
 from rxstreams.brokers.kafka.cluster import BEGIN, Cluster
 from rxstreams.brokers.kafka.faults import CLOSING, PATIENCE, patiently, said
 from rxstreams.errors import BrokerError, MissingTopicError
@@ -30,7 +30,8 @@ class _Partition:
 
     Attributes:
         where: Which.
-        chunks: Its records, in order.
+        packed: Its records, in order, as they came.
+        chunk: Those before them, taken apart.
         at: The offset from which it was read, or the records were taken, on.
         after: That after the records, which is where the client goes on.
         turn: Held while somebody goes to an offset and reads there: another would take the records away.
@@ -38,40 +39,48 @@ class _Partition:
 
     def __init__(self, where: TopicPartition) -> None:
         self.where = where
-        self.chunks: deque[Chunk] = deque()
-        self.given = 0
-        """How many records of the first chunk have been taken."""
+        self.packed: deque[Packed] = deque()
+        self.chunk = chunk()
         self.at = self.after = -1
         self.turn = asyncio.Lock()
 
+    @property
+    def filled(self) -> bool:
+        """Whether there are some."""
+        return bool(self.packed or self.chunk.values)
+
     def clear(self) -> None:
         """Forget the records."""
-        self.chunks.clear()
-        self.given = 0
+        self.packed.clear()
+        self.chunk = chunk()
 
     def take(self, max_records: int, max_bytes: int) -> Fetched:
         """The first of the records."""
-        one = self.chunks[0] if self.chunks else chunk()
-        stop = self._stop(one, max_records, max_bytes)
-        span = slice(self.given, stop)
-        headers = one.headers[span]
-        columns = one.offsets[span], one.values[span], present(one.keys[span]), one.timestamps[span]
-        self.given = stop
-        if self.chunks and stop == len(one.values):
-            self.chunks.popleft()
-            self.given = 0
-        self.at = self.chunks[0].offsets[self.given] if self.chunks else self.after
-        return Fetched(self.where.topic, self.where.partition, *columns, headers if any(headers) else None, self.at)
+        one, self.chunk = self.chunk, chunk()
+        while self.packed and len(one.values) < max_records:
+            self.packed.popleft().unpack(one)
+        stop = _stop(one, max_records, max_bytes)
+        if stop < len(one.values):
+            one, self.chunk = one.cut(0, stop), one.cut(stop)
+        rest = self.chunk.offsets
+        self.at = rest[0] if rest else self.packed[0].start if self.packed else self.after
+        columns = one.offsets, one.values, present(one.keys), one.timestamps, one.headers
+        return Fetched(self.where.topic, self.where.partition, *columns, self.at)
 
-    def _stop(self, one: Chunk, max_records: int, max_bytes: int) -> int:
-        """Where to end that there are not too many, but one."""
-        stop = min(len(one.values), self.given + max_records)
-        sizes = [
-            len(value or b"") + len(key or b"") for value, key in zip(one.values[self.given : stop], one.keys[self.given : stop])
-        ]
-        if sum(sizes) > max_bytes:
-            stop = self.given + max(1, bisect_right(list(accumulate(sizes)), max_bytes))
-        return stop
+
+def _stop(one: Chunk, max_records: int, max_bytes: int) -> int:
+    """Where to end that there are not too many, but one."""
+    if _weight(one.values) + _weight(one.keys) <= max_bytes:
+        return min(len(one.values), max_records)
+    sizes = accumulate(len(value or b"") + len(key or b"") for value, key in zip(one.values, one.keys))
+    return min(max_records, max(1, bisect_right(list(sizes), max_bytes)))
+
+
+def _weight(column: Sequence[bytes | None]) -> int:
+    try:
+        return sum(map(len, column))  # type: ignore[arg-type]  # mostly none is None
+    except TypeError:
+        return sum(len(one) for one in column if one is not None)
 
 
 class _Topic:
@@ -133,11 +142,18 @@ class Reader:
         source, one = await self._find(topic, partition)
         async with one.turn:
             source.go_to(one, max(0, offset))
-            if not one.chunks:
+            if not one.filled:
                 await self._fill(source, [one], 0.0)
-            if not one.chunks and one.after < (end := (await self._cluster.offsets(topic))[partition]):
+            if not one.filled and one.after < (end := (await self._cluster.offsets(topic))[partition]):
                 await self._fill_up_to(source, one, end)
-            return one.take(max_records, max_bytes)
+            try:
+                with said(f"broker {self._cluster.url}, topic {topic!r}"):
+                    return one.take(max_records, max_bytes)
+            except BaseException:  # it was damaged on its way, and is fetched anew
+                one.clear()
+                one.after = one.at
+                source.client.seek(one.where, one.at)
+                raise
 
     async def _fill_up_to(self, source: _Topic, one: _Partition, end: int) -> None:
         """Take what comes, at least up to an offset, which is there.
@@ -148,7 +164,7 @@ class Reader:
         """
         now = asyncio.get_running_loop().time
         until, at = now() + PATIENCE, one.after
-        while not one.chunks and one.after < end:
+        while not one.filled and one.after < end:
             await self._fill(source, [one], 0.1)
             if one.after > at:  # commits and aborted records, which are passed
                 until, at = now() + PATIENCE, one.after
@@ -170,7 +186,7 @@ class Reader:
         until = loop.time() + timeout
         while (left := until - loop.time()) > 0:
             sources = await self._positioned(positions)
-            if any(one.chunks for parts in sources.values() for one in parts):
+            if any(one.filled for parts in sources.values() for one in parts):
                 return
             # Not for longer than this: a topic may come to be, and who reads the same partition here may take what we wait for.
             left = min(left, _LOOK)
@@ -182,7 +198,7 @@ class Reader:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
-            if any(one.chunks for parts in sources.values() for one in parts):
+            if any(one.filled for parts in sources.values() for one in parts):
                 return
 
     async def _positioned(self, positions: Mapping[tuple[str, int], int]) -> dict[_Topic, list[_Partition]]:
@@ -238,7 +254,6 @@ class Reader:
                 return
             raise
         for one in parts:
-            if one.where in found and found[one.where].values:
-                one.chunks.append(found[one.where])
+            one.packed.extend(found.get(one.where, ()))
             with suppress(errors.IllegalStateError):
                 one.after = await source.client.position(one.where)
