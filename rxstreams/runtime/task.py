@@ -82,6 +82,7 @@ class Task:
         self.finished = False
         self.stopping = False
         self.since_commit = 0
+        self.before = 0.0
         self.inputs: Inputs
         self.handle: TaskHandle
 
@@ -227,11 +228,12 @@ class Task:
                 self._push(got[0], got[1])
             now = self.loop.time()
             if now >= next_commit - RESOLUTION or self.since_commit >= EPOCH_RECORDS:
+                began = now
                 if self._has_news():
                     await self.commit()
                     next_beat = self.loop.time() + HEARTBEAT
                 now = yielded = self.loop.time()
-                next_commit = now + self._interval()
+                next_commit = max(now, began + self._interval())
             elif now - yielded >= YIELD_EVERY:
                 await asyncio.sleep(0)
                 yielded = self.loop.time()
@@ -277,7 +279,9 @@ class Task:
 
     def _interval(self) -> float:
         """The commit interval, stretched so that commits take no more than a quarter of the time."""
-        least = self.statistics.commit_seconds * (1 / SHARE_OF_COMMITS - 1)
+        # Of two, as one alone may have had to find the brokers, make a table, or wait for a disk.
+        least = min(self.before, self.statistics.commit_seconds) / SHARE_OF_COMMITS
+        self.before = self.statistics.commit_seconds
         self.statistics.interval = max(self.settings.commit_interval, least)
         return self.statistics.interval
 
