@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import os
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from dataclasses import is_dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_origin, is_typeddict, overload
@@ -200,7 +200,10 @@ class TopicFeed(msgspec.Struct, frozen=True):
                 yield Chunk(partition, (), (), offset, news="expected" if reading.backlog[partition] else None)
         while not reading.over:
             got = False
-            for partition in list(reading.at):
+            near = reading.behind()
+            for partition in sorted(reading.at, key=lambda one: one not in near):
+                if got and partition not in near:
+                    break
                 fetched = await reading.fetch(partition)
                 if fetched is not None:
                     got = True
@@ -280,6 +283,20 @@ class Reading:
         elif isinstance(self.feed.until, int):
             self.stop = dict(enumerate(await self.broker.offsets_at(self.topic, self.feed.until)))
         self.backlog = {partition: at < self.stop.get(partition, ends[partition]) for partition, at in self.at.items()}
+        self.begin = dict(self.at)
+        self.ends = {partition: self.stop.get(partition, ends[partition]) for partition in self.at}
+
+    def behind(self) -> Collection[int]:
+        """The partitions to read next: of a backlog, those of which the least is read, so that all come to the same time.
+
+        Taken in equal parts, they would come apart by how much they differ in size, and all windows between be open.
+        """
+        sizes = {p: end - self.begin[p] for p, end in self.ends.items() if self.at[p] < end}
+        if not sizes:
+            return self.at
+        share = {p: (self.at[p] - self.begin[p]) / size for p, size in sizes.items()}
+        least = min(share.values())
+        return [p for p in self.at if p not in share or share[p] <= least + FETCH / 2 / sizes[p]]
 
     async def _first(self, start: str | int, starts: list[int]) -> list[int]:
         if isinstance(start, int):
