@@ -50,7 +50,7 @@ test-servers: $(STAMP) ## Run the tests that need servers beside them (so far Ka
 	$(PY) -m pytest -n 2 --dist loadfile -m "servers and not soak" $(ARGS)
 
 soak: $(STAMP) ## Run the long tests
-	$(PY) -m pytest -m soak --timeout 0 $(ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile -m soak --timeout 0 $(ARGS)
 
 clean: ## Remove .venv, caches and build results (databases stay)
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

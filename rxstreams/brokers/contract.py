@@ -96,7 +96,8 @@ class TaskHandle(Protocol):
         Checks the fencing token inside the same transaction.
 
         Raises:
-            FencedError: If a newer instance has opened the task. Nothing was written.
+            FencedError: If a newer instance has opened the task. Nothing was written, unless the answer to this very commit was
+                lost before.
             CommitUnknownError: If the outcome cannot be known. The caller drops its memory and opens the task anew.
             StorageFullError: If there is no room. Nothing was written.
             BrokerError: For any other definite failure. Nothing was written.

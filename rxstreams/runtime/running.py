@@ -125,7 +125,9 @@ class Running:
             RxStreamsError: What it failed with.
         """
         assert self._worker is not None
-        await asyncio.shield(self._worker)
+        await asyncio.wait([self._worker])
+        if not self._worker.cancelled():  # as it is where ``stop`` has dropped the epoch
+            self._worker.result()
 
     async def stop(self) -> None:
         """Finish the epoch, commit it, and end; what cannot be committed within ten seconds is dropped."""

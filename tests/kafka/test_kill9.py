@@ -13,21 +13,14 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
-from zlib import crc32
 
-import msgspec
 import pytest
 
-import rxstreams as rxs
-from rxstreams.brokers import Broker, Record
-from rxstreams.brokers.kafka import KafkaBroker
-from rxstreams.brokers.kafka.partitioning import assign
-from rxstreams.brokers.memory import MemoryBroker
-from rxstreams.testing.brokers import read_all
-from tests.crash.processes import ROOT, ended, event, started, until
+from tests.crash.processes import ROOT, ended, started, until
 from tests.crash.worker import COUNTER
 from tests.kafka.conftest import emptied
-from tests.kafka.worker import TOPICS, pipeline
+from tests.kafka.outcomes import PARTS, expected, filled, on, outcome
+from tests.kafka.worker import TOPICS
 from tests.servers.kafka import KafkaServer
 
 pytestmark = [pytest.mark.servers, pytest.mark.kafka, pytest.mark.timeout(480)]
@@ -57,15 +50,6 @@ WORKING = (
     "epoch.committed",  # E7
     "epoch.promoted",  # E8
 )
-PARTS = [
-    next(
-        name
-        for name in map("p{}".format, range(100))
-        if {assign([name.encode()], 1, 2, 0)[0], crc32(name.encode()) % 2} == {where}
-    )
-    for where in (0, 1)
-]
-"""A key of each partition, on Kafka and in memory."""
 
 
 class Killing:
@@ -119,33 +103,6 @@ class Killing:
         return "\n".join(["step               kills  in flight", *lines, total])
 
 
-async def filled(broker: Broker, records: int) -> None:
-    """Put the input into the topic ``in``."""
-    await broker.create_topic("in", 2)
-    for partition, part in enumerate(PARTS):
-        for at in range(0, records // 2, 20_000):
-            events = [event(part, seq) for seq in range(at, min(at + 20_000, records // 2))]
-            placed = await broker.append("in", [Record(msgspec.json.encode(one), part.encode()) for one in events])
-            assert {where for where, _ in placed} == {partition}
-
-
-async def outcome(broker: Broker) -> dict[str, Any]:
-    """What is in the topics, by key in order, in the view, and what is committed."""
-    topics = await broker.topics()
-    found: dict[str, Any] = {}
-    for topic in TOPICS:
-        values: dict[str, list[Any]] = {}
-        for partition in range(topics[topic]):
-            for fetched in await read_all(broker, topic, partition, max_records=5_000):
-                for key, value in zip(fetched.keys or (), fetched.values):
-                    values.setdefault((key or b"").decode(), []).append(msgspec.json.decode(value or b"null"))
-        found[topic] = values
-    rows = (await broker.read_table("everything.view.totals")).rows
-    found["view"] = {key: msgspec.json.decode(value or b"null") for key, value in rows}
-    found["committed"] = sorted(await broker.committed("everything"))
-    return found
-
-
 @pytest.fixture(
     scope="module",
     params=[
@@ -163,16 +120,8 @@ def killed(server: KafkaServer, tmp_path_factory: pytest.TempPathFactory, size: 
     """What the app has come to after all the kills."""
     url = f"kafka://{server.address}?transaction_timeout=10s"
 
-    async def on(use: Any) -> Any:
-        broker = KafkaBroker(server.address)
-        await broker.start()
-        try:
-            return await use(broker)
-        finally:
-            await broker.stop()
-
     asyncio.run(emptied(server.address))
-    asyncio.run(on(lambda broker: filled(broker, size.records)))
+    on(server.address, lambda broker: filled(broker, size.records))
     killing = Killing(url, tmp_path_factory.mktemp("kill9"))
     for step in ACQUIRING * size.seeds:
         killing.at_step(step, 1)
@@ -188,21 +137,13 @@ def killed(server: KafkaServer, tmp_path_factory: pytest.TempPathFactory, size: 
     assert killing.seen() > 0, "the input was exhausted before the last kill"
     assert Counter(killing.log.read_text().split()) == killing.where - Counter({"at random": size.at_random})
     told = f"{killing.table()}\nthe last run had {killing.seen():,} of {size.records:,} records left"
-    return asyncio.run(on(outcome)) | {"told": told}  # type: ignore[no-any-return]  # what use makes
+    return on(server.address, outcome) | {"told": told}
 
 
 @pytest.fixture(scope="module")
-def expected(size: Size) -> dict[str, Any]:
-    """What it comes to in memory."""
-
-    async def main() -> dict[str, Any]:
-        broker = MemoryBroker()
-        await filled(broker, size.records)
-        async with rxs.start(*pipeline(lambda one: one.seq % 10 != 3), app="everything", broker=broker) as running:
-            await running.wait()
-        return await outcome(broker)
-
-    return asyncio.run(main())
+def in_memory(size: Size) -> dict[str, Any]:
+    """What it comes to where nobody kills it."""
+    return expected(size.records)
 
 
 def test_each_record_is_there_once_and_in_order(
@@ -215,7 +156,7 @@ def test_each_record_is_there_once_and_in_order(
 
 
 @pytest.mark.parametrize("what", [*TOPICS, "view", "committed"])
-def test_all_of_it_is_as_if_nobody_had_killed_it(killed: dict[str, Any], expected: dict[str, Any], what: str) -> None:
+def test_all_of_it_is_as_if_nobody_had_killed_it(killed: dict[str, Any], in_memory: dict[str, Any], what: str) -> None:
     """Totals, windows, pairs, firsts, matches, the view and the offsets; of each key in the same order."""
-    assert expected[what]
-    assert killed[what] == expected[what]
+    assert in_memory[what]
+    assert killed[what] == in_memory[what]

@@ -73,9 +73,16 @@ MUTANTS = [
     kafka(
         "what cannot be known is in doubt (R3)",
         "tasks.py",
-        "elif isinstance(cause, UNKNOWN) or not isinstance(cause, errors.KafkaError):",
-        "elif False:",
+        "elif self._ending or isinstance(cause, UNKNOWN) or not isinstance(cause, errors.KafkaError):",
+        "elif self._ending:",
         f"{WATCHDOG}a_commit_whose_producer_sends_no_more_is_in_doubt",
+    ),
+    kafka(
+        "an error at the end leaves in doubt",
+        "tasks.py",
+        "        self._ending = True\n",
+        "",
+        "tests/kafka/test_replies.py::test_a_commit_whose_answer_was_lost_is_not_said_to_have_written_nothing",
     ),
     kafka(
         "offsets in the transaction",

@@ -44,6 +44,8 @@ group.initial.rebalance.delay.ms=0
 log.retention.check.interval.ms=1000
 log.cleaner.backoff.ms=500
 auto.create.topics.enable=false
+broker.heartbeat.interval.ms=300
+broker.session.timeout.ms=1500
 """
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, TypeVar
 
 from aiokafka import errors
@@ -15,7 +14,7 @@ from aiokafka.protocol.api import Request, Response
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.offset import OffsetRequest
 
-from rxstreams.brokers.kafka.faults import AWAY, CLOSING, patiently, said, why_not
+from rxstreams.brokers.kafka.faults import AWAY, closed, patiently, said, why_not
 from rxstreams.brokers.kafka.protocol import IncrementalAlterConfigs, StableOffsets
 from rxstreams.errors import BrokerError, MissingTopicError
 
@@ -201,8 +200,7 @@ class Cluster:
         """Have another client be made: one that knows the brokers by addresses that are theirs no more would never find them."""
         if self._client is client:
             self._client = None
-        with suppress(Exception):
-            await asyncio.wait_for(client.close(), CLOSING)
+        await closed(client.close())
 
     async def _control(self, request: Request[Any]) -> Response:
         metadata = await self._send(MetadataRequest([], allow_auto_topic_creation=False))

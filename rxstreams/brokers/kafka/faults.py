@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from rxstreams.brokers.kafka.security import PROTOCOLS
 from rxstreams.errors import BrokerError, CommitUnknownError, StorageFullError
 
-__all__ = ["AWAY", "CLOSING", "FENCED", "PATIENCE", "UNKNOWN", "cap_loggers", "patiently", "said", "unknown", "why_not"]
+__all__ = ["AWAY", "FENCED", "PATIENCE", "UNKNOWN", "cap_loggers", "closed", "patiently", "said", "unknown", "why_not"]
 
 A = TypeVar("A")
 
@@ -42,7 +42,7 @@ AWAY = (errors.KafkaConnectionError, errors.NodeNotReadyError, errors.RequestTim
 """A broker cannot be reached, or not now."""
 PATIENCE = 30.0
 """Seconds for which it is tried to reach."""
-CLOSING = 2.0
+_CLOSING = 2.0
 """Seconds that a client may take to close; it may wait for ever for brokers that have gone."""
 _PAUSES = 0.05, 1.0
 """Seconds between two tries, at first and at most."""
@@ -60,6 +60,19 @@ async def patiently(ask: Callable[[], Awaitable[A]]) -> A:
                 raise
         await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # so that not all come at once
         pause = min(2 * pause, most)
+
+
+async def closed(closing: Coroutine[Any, Any, None]) -> None:
+    """Wait for a client to close, or give up on that, whatever it raises.
+
+    It gets a task of its own: aiokafka lets out that its own tasks were cancelled, which is not to look as if ours were.
+    """
+    task = asyncio.ensure_future(closing)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    try:
+        await asyncio.wait([task], timeout=_CLOSING)
+    finally:
+        task.cancel()
 
 
 @contextmanager

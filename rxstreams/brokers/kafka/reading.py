@@ -16,7 +16,7 @@ from rxstreams.brokers.columns import present
 from rxstreams.brokers.contract import Fetched
 from rxstreams.brokers.kafka.batches import Chunk, Packed, chunk, fetched, fetcher_is_dead
 from rxstreams.brokers.kafka.cluster import BEGIN, Cluster
-from rxstreams.brokers.kafka.faults import CLOSING, PATIENCE, patiently, said
+from rxstreams.brokers.kafka.faults import PATIENCE, closed, patiently, said
 from rxstreams.errors import BrokerError, MissingTopicError
 
 __all__ = ["Reader"]
@@ -177,8 +177,8 @@ class Reader:
     async def _give_up(self, source: _Topic, name: str) -> None:
         if self._topics.get(name) is source:
             del self._topics[name]
-        with suppress(Exception):
-            await asyncio.wait_for(source.client.stop(), CLOSING)
+        await closed(source.client.stop())
+        await closed(source.client._client.close())
 
     async def wait(self, positions: Mapping[tuple[str, int], int], timeout: float) -> None:
         """See ``Broker.wait``."""

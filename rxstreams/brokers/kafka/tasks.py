@@ -49,6 +49,7 @@ class KafkaTask:
         self._broker, self._producer = broker, producer
         self._over: Callable[[], BaseException] | None = None
         self._sent = Sent()
+        self._ending = False
 
     async def commit(self, commit: Commit, /) -> None:
         if self._over is not None:
@@ -98,7 +99,7 @@ class KafkaTask:
         return [(table, 0, Columns([put.value for put in puts], array("q", (now,)) * len(puts), [put.key for put in puts]))]
 
     async def _transact(self, shares: list[tuple[str, int, Columns]], offsets: Mapping[tuple[str, int], int]) -> None:
-        producer = self._producer
+        producer, self._ending = self._producer, False
         await producer.begin_transaction()
         failpoint("kafka.begun")
         how = {topic: await self._batching(topic) for topic, _, _ in shares}
@@ -110,6 +111,8 @@ class KafkaTask:
             next_ones = {TopicPartition(*where): offset for where, offset in offsets.items()}
             await producer.send_offsets_to_transaction(next_ones, self.app)
         failpoint("kafka.offsets")
+        # From here on no error says that it is not committed: the answer may have been lost, and what failed be a second try.
+        self._ending = True
         await producer.commit_transaction()
         failpoint("kafka.ended")
 
@@ -122,8 +125,9 @@ class KafkaTask:
         if isinstance(cause, FENCED):
             newer = await self._broker._owner(self.app, self.task)
             found: Callable[[], BaseException] = lambda: FencedError(self.app, self.task, self.instance, newer)  # noqa: E731
-        elif isinstance(cause, UNKNOWN) or not isinstance(cause, errors.KafkaError):
-            found = lambda: unknown(self._where, repr(cause))  # noqa: E731  # a value among values
+        elif self._ending or isinstance(cause, UNKNOWN) or not isinstance(cause, errors.KafkaError):
+            why = f"no answer within {_DEADLINE:g} s" if isinstance(error, TimeoutError) else repr(cause)
+            found = lambda: unknown(self._where, why)  # noqa: E731  # a value among values
         else:
             with suppress(Exception):
                 await asyncio.wait_for(self._producer.abort_transaction(), _ABORTING)

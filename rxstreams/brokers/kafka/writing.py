@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from itertools import chain, count
 from typing import Any, NamedTuple, TypeVar
 
@@ -14,7 +13,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from rxstreams.brokers.columns import Columns, divide, join
 from rxstreams.brokers.kafka.cluster import Cluster
-from rxstreams.brokers.kafka.faults import CLOSING, patiently, said
+from rxstreams.brokers.kafka.faults import closed, patiently, said
 from rxstreams.brokers.kafka.partitioning import assign
 from rxstreams.failpoints import failpoint
 
@@ -39,10 +38,8 @@ def producer(options: Mapping[str, Any], **more: Any) -> AIOKafkaProducer:
 
 async def close(one: AIOKafkaProducer) -> None:
     """Close a producer, or give up on that."""
-    with suppress(Exception):
-        await asyncio.wait_for(one.stop(), CLOSING)
-    with suppress(Exception):
-        await one.client.close()
+    await closed(one.stop())
+    await closed(one.client.close())
 
 
 class Batching(NamedTuple):
