@@ -12,7 +12,7 @@ None, UUIDs and tuples of exactly these are themselves; bools, enum members, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from enum import Enum
 from functools import lru_cache, total_ordering
 from itertools import chain
@@ -37,6 +37,7 @@ __all__ = [
     "ordered",
     "original",
     "topic_key",
+    "topic_keys",
 ]
 
 _PLAIN = frozenset({str, bytes, int, type(None), UUID})
@@ -237,6 +238,15 @@ def topic_key(key: Any) -> bytes | None:
     if type(value) is int:
         return b"%d" % value
     return value.encode("utf-8", "surrogatepass") if type(value) is str else encode_key(value)
+
+
+def topic_keys(keys: Sequence[Any] | None) -> list[bytes | None] | None:
+    """``topic_key`` of each internal key; None where there are none."""
+    if keys is None:
+        return None
+    if set(map(type, keys)) == {str}:
+        return [key.encode("utf-8", "surrogatepass") for key in keys]
+    return list(map(topic_key, keys))
 
 
 _STR_SEED = crc32(b"s")

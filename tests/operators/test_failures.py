@@ -334,3 +334,25 @@ def test_state_that_cannot_be_saved_fails_at_its_batch(operator: Any) -> None:
     drive = Drive(lines().pipe(ops.map(lambda x: lambda: x), operator))
     with pytest.raises(StateCodecError, match=r"scan|buffer_with_count|combine_latest|reduce|to_view"):
         drive.feed(EVENTS[:2])
+
+
+@pytest.mark.parametrize(
+    "key", [None, lambda n: f"k{n % 3}", lambda n: n % 3, lambda n: (n % 2, "x"), lambda n: n if n % 2 else f"ü{n}"]
+)
+def test_to_topic_writes_the_same_by_columns_and_record_by_record(key: Any) -> None:
+    """Whatever the keys and values are; a value that cannot be encoded is let go in both ways, and its neighbours are not."""
+    made = [{"n": 0}, None, "x", b"bytes", 1.5, object(), [1], "y", ("z",), 2**70, {"n": 9}]
+    numbers = lines("a")
+    keyed = numbers if key is None else numbers.pipe(ops.key_by(key))
+    results = keyed.pipe(ops.map(lambda n: made[n]))
+    ways = [
+        results.pipe(ops.filter(lambda value: not isinstance(value, bytes)), ops.to_topic("columns", on_error=Skip())),
+        results.pipe(ops.to_topic("mixed", on_error=Skip())),
+        results.pipe(ops.to_topic("records", headers=lambda _: (), on_error=Skip())),
+    ]
+    drive = Drive(*ways)
+    drive.feed([Rec("a", 0, n, 1_000 + n) for n in range(len(made))], cuts=())
+    drive.commit()
+    assert drive.outputs["mixed"] == drive.outputs["records"]
+    assert [record.value for record in drive.outputs["records"]].count(b"bytes") == 1
+    assert drive.outputs["columns"] == [record for record in drive.outputs["records"] if record.value != b"bytes"]
