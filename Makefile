@@ -4,7 +4,7 @@ PY := .venv/bin/python
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt docs bench mutants rxpy-tests kafka test-kafka test-servers soak clean
+.PHONY: help setup demo test check fmt docs bench bench-kafka mutants rxpy-tests kafka test-kafka test-servers soak clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ docs: $(STAMP) ## Write docs/operators.md anew, from the operators' docstrings
 
 bench: $(STAMP) ## Measure speed against hand-written loops and print the table
 	@$(PY) -m benchmarks $(ARGS)
+
+bench-kafka: $(STAMP) ## Measure speed on Kafka against hand-written loops and Kafka Streams (needs java, javac and mvn)
+	@$(PY) -m benchmarks.kafka $(ARGS)
 
 mutants: $(STAMP) ## Remove each guard in turn; fails if the tests do not notice
 	@$(PY) -m tests.mutants $(ARGS)

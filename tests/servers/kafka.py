@@ -49,18 +49,18 @@ broker.session.timeout.ms=1500
 """
 
 
-def jars() -> str:
-    """The class path; Maven fetches what is not in the cache."""
-    folder = CACHE / f"kafka-{sha256(POM.read_bytes()).hexdigest()[:12]}"
+def jars(pom: Path = POM) -> str:
+    """The class path of what a pom names; Maven fetches what is not in the cache."""
+    folder = CACHE / f"{pom.parent.name}-{sha256(pom.read_bytes()).hexdigest()[:12]}"
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "kafka.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # several test processes may begin at once
         if not folder.exists():
             half = folder.with_suffix(".half")
-            command = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", f"-DoutputDirectory={half}"]
+            command = ["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={half}"]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
-                raise RuntimeError(f"Maven could not fetch Kafka: {done.stdout}{done.stderr}")
+                raise RuntimeError(f"Maven could not fetch what {pom} names: {done.stdout}{done.stderr}")
             half.rename(folder)
     return f"{folder}/*"
 
@@ -173,6 +173,7 @@ def main(*then: str, port: int | None = None, data: Path | None = None) -> int:
         port: Where it listens; 9092, or a free one for a command.
         data: Where its data stays; None is nowhere.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the broker ends, too
     with (
         tempfile.TemporaryDirectory() as folder,
         running(data or Path(folder), port=port or (free_port() if then else 9092)) as server,
