@@ -1,5 +1,7 @@
 """What the tests of pipelines share: running a module as a process, and the shop on a real server."""
 
+from __future__ import annotations
+
 import asyncio
 import os
 import socket
@@ -29,6 +31,13 @@ class Modules:
         self.started: list[subprocess.Popen[str]] = []
         self.environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
         self.environment.pop("RXSTREAMS_BROKER", None)
+        self.broker = f"sqlite:///{folder / 'shop.db'}"
+        """Where they are, if nothing else is said."""
+
+    def on(self, broker: str) -> Modules:
+        """Have them run on another broker."""
+        self.broker = self.environment["RXSTREAMS_BROKER"] = broker
+        return self
 
     def start(self, module: str, *arguments: str) -> subprocess.Popen[str]:
         """Start a module with its outputs in pipes."""
@@ -52,7 +61,11 @@ class Modules:
 @pytest.fixture
 def modules(tmp_path: Path) -> Iterator[Modules]:
     """Run pipelines in an empty folder."""
-    made = Modules(tmp_path)
+    yield from ended_at_last(Modules(tmp_path))
+
+
+def ended_at_last(made: Modules) -> Iterator[Modules]:
+    """Lend it; afterwards end what still runs."""
     yield made
     for process in made.started:
         if process.poll() is None:

@@ -142,8 +142,7 @@ def test_the_last_window_closes_when_no_more_orders_come(modules: Modules) -> No
     # A little ahead of the clock, so that it is not past them already where a slow machine takes its time to append them.
     made = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=3)
     orders = [complete(NewOrder(amount=amount, timestamp=made)) for amount in (100, 200, 150)]
-    broker = f"sqlite:///{modules.folder / 'shop.db'}"
-    rxs.run(rxs.from_iterable(orders).pipe(ops.to_topic("orders")), app="till", broker=broker)
+    rxs.run(rxs.from_iterable(orders).pipe(ops.to_topic("orders")), app="till", broker=modules.broker)
     window = f"[{made:%H:%M:%S}-{made + timedelta(seconds=1):%H:%M:%S}Z]: 3 orders, $450\n"
     assert sorted(follow(process, 2)) == [f"Hopping {window}", f"Window {window}"]
     process.terminate()

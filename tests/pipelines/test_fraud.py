@@ -88,7 +88,7 @@ def till(modules: Modules, free_port: int) -> Iterator[Till]:
     """The shop as a process, and a client of it."""
     modules.start("shop", "--port", str(free_port))
     with httpx2.Client(base_url=f"http://127.0.0.1:{free_port}", timeout=PATIENCE) as client:
-        yield Till(client, f"sqlite:///{modules.folder / 'shop.db'}")
+        yield Till(client, modules.broker)
 
 
 def standings(broker: str) -> dict[str, Standing]:

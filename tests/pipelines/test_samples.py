@@ -8,6 +8,7 @@ import time
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import msgspec
 import pytest
 
 import rxstreams as rxs
@@ -256,7 +257,7 @@ async def killed(process: Any, url: str, app: str, **offsets: int) -> None:
 @pytest.mark.timeout(120)
 async def test_a_duplicate_is_one_still_after_the_process_was_killed(modules: Modules) -> None:
     """Killed with -9 when the first order was committed; the second process knows it, and what is new."""
-    url = f"sqlite:///{modules.folder / 'shop.db'}"
+    url = modules.broker
 
     async def send(*ids: str) -> None:
         await put(url, *(complete(NewOrder(id=identity, amount=1)) for identity in ids))
@@ -275,7 +276,7 @@ async def test_a_duplicate_is_one_still_after_the_process_was_killed(modules: Mo
 async def test_joining_follows_the_topics_and_waits_for_payments_still_after_it_was_killed(modules: Modules) -> None:
     """The second process joins the orders that the first one had; when time has gone on, one without a payment comes out."""
     # Of now, so that the clock, which time goes by when nothing comes, is not past the five minutes on a slow machine.
-    url, made = f"sqlite:///{modules.folder / 'shop.db'}", datetime.now(UTC)
+    url, made = modules.broker, datetime.now(UTC)
 
     async def order(number: int, seconds: float = 0) -> None:
         at = made + timedelta(seconds=seconds)
@@ -382,9 +383,10 @@ async def append(url: str, *amounts: float) -> None:
 
 async def put(url: str, *records: Any, topic: str = "orders") -> None:
     """Put these records there, or into another topic."""
-    posts = rxs.from_iterable(records)
-    async with rxs.start(posts.pipe(ops.to_topic(topic)), app=f"till-{time.monotonic_ns()}", broker=url) as running:
-        await running.wait()
+    broker = rxs.connect(url)
+    await broker.start()
+    await broker.append(topic, [rxs.Record(msgspec.json.encode(one)) for one in records])
+    await broker.stop()
 
 
 async def count_up_to(count: int, modules: Modules, url: str) -> str:
@@ -409,7 +411,7 @@ async def count_up_to(count: int, modules: Modules, url: str) -> str:
 @pytest.mark.timeout(120)
 async def test_counting_follows_the_topic_and_goes_on_after_a_restart(modules: Modules) -> None:
     """It prints each order of the shop's topic as it comes, ends with status 0 on SIGTERM, and restarts from its totals."""
-    url = f"sqlite:///{modules.folder / 'shop.db'}"
+    url = modules.broker
     await append(url, 100, 200)
     first = await count_up_to(2, modules, url)
     await append(url, 150)
