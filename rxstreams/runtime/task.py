@@ -6,17 +6,16 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from rxstreams.batch import Batch
 from rxstreams.brokers.contract import Broker, Commit, Put, TaskHandle
-from rxstreams.errors import BrokerError, DeadLetter, OffsetsError, Skip, StateTooLargeError
+from rxstreams.errors import BrokerError, OffsetsError, StateTooLargeError
 from rxstreams.failpoints import failpoint
 from rxstreams.feeds.source import Chunk, Source
 from rxstreams.log import logger
 from rxstreams.operators.sinks import TopicSink, ToTopic, ToView, ViewSink
 from rxstreams.runtime.checkpoints import Checkpoints, Stateful
-from rxstreams.runtime.failures import Failure
 from rxstreams.runtime.graph import Graph
 from rxstreams.runtime.inputs import Inputs
+from rxstreams.runtime.losses import Losses
 from rxstreams.runtime.offsets import resumption
 from rxstreams.runtime.position import Position
 from rxstreams.runtime.settings import Settings, Statistics
@@ -62,19 +61,19 @@ class Task:
         self.broker, self.settings, self.instance, self.views, self.statistics = broker, settings, instance, views, statistics
         self.changed = asyncio.Event()
         self.loop = asyncio.get_running_loop()
+        losses = Losses(statistics, self.loop.time)
         self.graph = Graph(
             streams,
             policy=settings.on_error,
             clock=settings.clock,
             timer=self.loop.call_later,
-            on_lost=self._note_lost,
-            on_aside=self._note_aside,
+            on_lost=losses.lost,
+            on_aside=losses.aside,
         )
         self.graph.woken = self._wake
         self.table = f"{settings.app}.state"
         self.checkpoints = Checkpoints(self.graph.stores, table=self.table, key_groups=settings.key_groups)
         self.positions: dict[str, dict[int, int]] = {}
-        self.told: dict[str, tuple[float, int]] = {}
         self.moved_at: dict[tuple[Vertex, int], float] = {}
         self.moved = self.warned = False
         self.epoch = 0
@@ -91,34 +90,6 @@ class Task:
             self.changed.set()
         else:
             self.loop.call_soon_threadsafe(self.changed.set)
-
-    def _note_lost(self, failure: Failure, policy: Skip | DeadLetter) -> None:
-        """Count a record that was let go."""
-        self.statistics.lost += 1
-        self._say("record let go", failure.stage, 1, policy=repr(policy), error=str(failure.error))
-
-    def _note_aside(self, vertex: Vertex, name: str, what: Batch) -> None:
-        """Count records that came too late, and ids that were evicted; where nobody reads them, say so, because they are gone."""
-        if name == "evicted":
-            self.statistics.evicted += len(what)
-            self._say("ids were forgotten early, for capacity; their duplicates will pass", vertex.title, len(what))
-            return
-        self.statistics.late += len(what)
-        if "late" not in vertex.sides:
-            seconds = round(max(one.by for one in what.values), 3)
-            self._say(
-                "records came too late, and nobody reads the stream `late`", vertex.title, len(what), seconds_behind=seconds
-            )
-
-    def _say(self, event: str, stage: str, records: int, **more: Any) -> None:
-        """Warn of what happened to records; of a flood the log hears once a second and stage, with how many there were since."""
-        told, unsaid = self.told.get(event + stage, (float("-inf"), 0))
-        now = self.loop.time()
-        if now - told < 1.0:
-            self.told[event + stage] = told, unsaid + records
-            return
-        self.told[event + stage] = now, 0
-        logger().warning(event, stage=stage, records=records + unsaid, **more)
 
     # Acquire: from `open` on the task is ours, and only then is what the broker has of it read.
 

@@ -155,15 +155,15 @@ MUTANTS = [
     mutant(
         "a full disk ends the run at once",
         "runtime/running.py",
-        "(FencedError, MissingTopicError, StorageFullError, StorageDamagedError)",
-        "(FencedError, MissingTopicError, StorageDamagedError)",
+        "(FencedError, MissingTopicError, OffsetsError, StorageFullError, StorageDamagedError)",
+        "(FencedError, MissingTopicError, OffsetsError, StorageDamagedError)",
         f"{FAIL}what_a_restart_cannot_mend_ends_the_run_at_once",
     ),
     mutant(
         "a doubtful commit restarts",
         "runtime/running.py",
-        "            except BrokerError as error:\n",
-        "            except MemoryError as error:\n",
+        "not isinstance(error, BrokerError) or isinstance(error, FINAL):",
+        "isinstance(error, BrokerError):",
         DOUBT,
     ),
     mutant(
@@ -175,9 +175,9 @@ MUTANTS = [
     ),
     mutant(
         "positions are gone on from",
-        "runtime/task.py",
-        "self.positions.setdefault(source, {})[partition] = offset\n",
-        "pass\n",
+        "runtime/offsets.py",
+        "        positions.setdefault(source, {})[partition] = offset\n",
+        "        pass\n",
         GOES_ON,
     ),
     mutant("watermarks are gone on from", "runtime/task.py", "node.times.restore(saved)", "pass", TIME),

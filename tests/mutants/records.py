@@ -188,11 +188,4 @@ MUTANTS = [
         "until = expired",
         f"{ON_SQLITE}retention_keeps_what_a_registered_app_has_not_read",
     ),
-    mutant(
-        "deleted positions are an error",
-        "feeds/topics.py",
-        "            if lost:\n",
-        "            if False:\n",
-        "tests/feeds/test_topics.py::test_positions_before_the_start_of_the_log_are_an_error",
-    ),
 ]

@@ -113,8 +113,8 @@ MUTANTS = [
     mutant(
         "simulated: who is fenced does not take it for foreign offsets",
         "runtime/task.py",
-        "            await self.handle.commit(Commit())  # what a newer",
-        "            pass  # what a newer",
+        "            await self.handle.commit(Commit())  # if a newer",
+        "            pass  # if a newer",
         ASLEEP,
     ),
     mutant(
