@@ -28,6 +28,8 @@ __all__ = ["Task"]
 
 EPOCH_RECORDS = 500_000
 HEARTBEAT = 5.0
+DAY = 86_400.0
+"""Seconds after which an idle task commits its offsets again: Kafka forgets those of a group that is quiet for a week."""
 STALLED_AFTER = 300.0
 """Seconds without any progress, while records wait, after which the task begins anew: as long as Kafka's own consumers have for
 a batch (``max.poll.interval.ms``)."""
@@ -77,7 +79,7 @@ class Task:
         self.moved_at: dict[tuple[Vertex, int], float] = {}
         self.moved = self.warned = False
         self.epoch = 0
-        self.progressed = self.loop.time()
+        self.progressed = self.committed_at = self.loop.time()
         self.finished = False
         self.stopping = False
         self.since_commit = 0
@@ -211,9 +213,16 @@ class Task:
             if now - self.progressed >= STALLED_AFTER:
                 await self._check_stalled()
             if now >= next_beat - RESOLUTION:
-                await self.handle.commit(Commit())  # changes nothing; an idle instance learns so that it was fenced
+                await self._beat(now)
                 next_beat = self.loop.time() + HEARTBEAT
         await self._end()
+
+    async def _beat(self, now: float) -> None:
+        """Commit nothing, which tells an idle instance that it was fenced; once a day the offsets."""
+        offsets = {}
+        if now - self.committed_at >= DAY:
+            offsets, self.committed_at = self._offsets(), now
+        await self.handle.commit(Commit(offsets=offsets))
 
     async def _check_stalled(self) -> None:
         """Give up on this attempt if records wait in a topic that is being read.
@@ -317,7 +326,7 @@ class Task:
         failpoint("epoch.committed")
         self.checkpoints.promote()
         self.moved, self.since_commit = False, 0
-        self.progressed = self.loop.time()
+        self.progressed = self.committed_at = self.loop.time()
         for view, changed in changes:
             view._apply(changed, self.epoch)
         failpoint("epoch.promoted")

@@ -33,7 +33,11 @@ async def test_kafkas_own_tool_shows_the_offsets_of_an_app_and_how_far_it_is_beh
     command = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
     told = await asyncio.to_thread(server.tool, command, "--bootstrap-server", kafka, "--describe", "--group", "copy")
     heads, row = (line.split() for line in told.splitlines() if line.strip() and "no active members" not in line)
-    assert dict(zip(heads, row)) | {"TOPIC": "in", "PARTITION": "0", "CURRENT-OFFSET": "5", "LAG": "2"} == dict(zip(heads, row))
+    shown = dict(zip(heads, row))
+    assert shown | {"TOPIC": "in", "PARTITION": "0", "CURRENT-OFFSET": "5", "LOG-END-OFFSET": "7", "LAG": "2"} == shown
+    (ours,) = await rxs.lag("copy", broker=f"kafka://{kafka}")
+    assert (ours.topic, ours.partition, ours.committed, ours.end, ours.records) == ("in", 0, 5, 7, 2)
+    assert 0 < ours.seconds < 60
 
 
 @pytest.mark.asyncio

@@ -308,6 +308,13 @@ MUTANTS = [
         f"{HEALTH}a_run_that_makes_no_progress_while_records_wait_begins_anew",
     ),
     mutant(
+        "offsets are committed once a day",
+        "runtime/task.py",
+        "            offsets, self.committed_at = self._offsets(), now\n",
+        "            pass\n",
+        f"{HEALTH}an_idle_run_commits_its_offsets_once_a_day",
+    ),
+    mutant(
         "a run that is idle",
         "runtime/task.py",
         "            if waiting:\n",

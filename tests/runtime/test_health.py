@@ -122,3 +122,25 @@ async def test_an_idle_run_is_not_stalled(monkeypatch: pytest.MonkeyPatch) -> No
         await asyncio.sleep(0.3)
         assert running.health == Health("running")
         assert running.statistics.restarts == 0
+
+
+@pytest.mark.parametrize(("day", "again"), [(0.2, True), (86_400.0, False)])
+async def test_an_idle_run_commits_its_offsets_once_a_day(monkeypatch: pytest.MonkeyPatch, day: float, *, again: bool) -> None:
+    """Kafka forgets the offsets of a group that is quiet for a week; in between it commits nothing, to learn that it was fenced."""
+    monkeypatch.setattr(tasks, "DAY", day)
+    monkeypatch.setattr(tasks, "HEARTBEAT", 0.02)
+
+    async def make_it(n: int, make: Callable[[], Awaitable[None]]) -> None:
+        await make()
+
+    broker = FaultyBroker(make_it)
+    await put(broker, range(3))
+    copied = rxs.from_topic("in", int).pipe(ops.to_topic("out"))
+    async with rxs.start(copied, app="copy", broker=broker, commit_interval=0.01) as running:
+        await reached(lambda: running.statistics.records == 3)
+        await asyncio.sleep(0.5)
+    idle = [one for one in broker.commits if not one.outputs and not one.puts]
+    with_offsets = [one.offsets for one in idle if one.offsets]
+    assert len(idle) > 5
+    assert with_offsets == ([{("in", 0): 3}] * len(with_offsets) if again else [])
+    assert 0 < len(with_offsets) <= 3 if again else not with_offsets
