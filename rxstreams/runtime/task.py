@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from rxstreams.brokers.contract import Broker, Commit, Put, TaskHandle
-from rxstreams.errors import BrokerError, OffsetsError, StateTooLargeError
+from rxstreams.errors import BrokerError, OffsetsError
 from rxstreams.failpoints import failpoint
 from rxstreams.feeds.source import Chunk, Source
 from rxstreams.log import logger
@@ -15,6 +15,7 @@ from rxstreams.operators.sinks import TopicSink, ToTopic, ToView, ViewSink
 from rxstreams.runtime.checkpoints import Checkpoints, Stateful
 from rxstreams.runtime.graph import Graph
 from rxstreams.runtime.inputs import Inputs
+from rxstreams.runtime.limits import check_size, entries
 from rxstreams.runtime.losses import Losses
 from rxstreams.runtime.offsets import resumption
 from rxstreams.runtime.position import Position
@@ -318,7 +319,8 @@ class Task:
         self.graph.cut()
         self.epoch += 1
         commit = Commit(self.graph.outputs, self.checkpoints.cut(self._position()), self._offsets())
-        self._check_size()
+        size, limit = self.checkpoints.saved_bytes, self.settings.state_limit
+        self.warned = check_size(self.settings.app, size, limit, self.graph.stateful, warned=self.warned)
         self.graph.outputs = {}
         changes = self._view_changes(commit.puts)
         failpoint("epoch.cut")
@@ -332,22 +334,6 @@ class Task:
         failpoint("epoch.promoted")
         self.statistics.epochs += 1
         self.statistics.commit_seconds = self.loop.time() - began
-
-    def _check_size(self) -> None:
-        """Say when state has grown to half of what it may be, and refuse what is beyond: it is in memory as well."""
-        size, limit = self.checkpoints.saved_bytes, self.settings.state_limit
-        if size <= limit / 2:
-            return
-        largest = sorted(self.graph.stateful, key=entries, reverse=True)[:3]
-        told = ", ".join(f"{vertex.identity!r} with {entries(vertex):,} entries" for vertex in largest)
-        if size > limit:
-            raise StateTooLargeError(
-                f"app {self.settings.app!r}: saved state has grown to {size:,} bytes, and state_limit is {limit:,}; most is in "
-                f"{told}. Nothing of this epoch was committed. Keep less, or start with a greater state_limit if memory allows"
-            )
-        if not self.warned:
-            self.warned = True
-            logger().warning("state has grown to half of its limit", bytes=size, state_limit=limit, most_in=told)
 
     def _view_changes(self, puts: list[Put]) -> list[tuple[View, dict[Any, Any]]]:
         changes = []
@@ -394,11 +380,6 @@ class Task:
             await self.inputs.close()
         if hasattr(self, "handle"):
             await self.handle.close()
-
-
-def entries(vertex: Vertex) -> int:
-    """How many state entries a vertex has."""
-    return sum(len(store.states) + len(store.spaces or ()) for store in vertex.node.stores())
 
 
 def _changed(store: Stateful) -> bool:

@@ -101,9 +101,9 @@ MUTANTS = [
     ),
     mutant(
         "the limit of state",
-        "runtime/task.py",
-        "        if size > limit:\n",
-        "        if False:\n",
+        "runtime/limits.py",
+        "    if size > limit:\n",
+        "    if False:\n",
         "tests/runtime/test_run.py::test_state_that_outgrows_its_limit_stops_the_run_before_its_commit",
     ),
     # Demand, and foreign operators.

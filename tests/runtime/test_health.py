@@ -126,7 +126,7 @@ async def test_an_idle_run_is_not_stalled(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize(("day", "again"), [(0.2, True), (86_400.0, False)])
 async def test_an_idle_run_commits_its_offsets_once_a_day(monkeypatch: pytest.MonkeyPatch, day: float, *, again: bool) -> None:
-    """Kafka forgets the offsets of a group that is quiet for a week; in between it commits nothing, to learn that it was fenced."""
+    """Kafka forgets those of a group that is quiet for a week; in between it commits nothing, to learn that it was fenced."""
     monkeypatch.setattr(tasks, "DAY", day)
     monkeypatch.setattr(tasks, "HEARTBEAT", 0.02)
 
