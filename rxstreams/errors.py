@@ -10,6 +10,7 @@
     │   ├── EncodeError              a result that cannot be encoded, or is too large for its topic
     │   └── SinkError                a sink outside the broker refused a record
     ├── BrokerError                  the broker cannot do what was asked
+    │   ├── AuthorizationError       the user may not do it there
     │   ├── FencedError              a newer instance of the app has taken over
     │   ├── CommitUnknownError       a commit may or may not have happened
     │   ├── MissingTopicError        a topic that does not exist
@@ -34,6 +35,7 @@ from typing import Any
 import msgspec
 
 __all__ = [
+    "AuthorizationError",
     "BrokerError",
     "CommitUnknownError",
     "ConfigError",
@@ -114,6 +116,10 @@ class SinkError(RecordError):
 
 class BrokerError(RxStreamsError):
     """Raised when the broker cannot do what was asked; nothing of the failed commit is visible."""
+
+
+class AuthorizationError(BrokerError):
+    """Raised when the broker does not let its user do what was asked; a person must give the right."""
 
 
 class FencedError(BrokerError):

@@ -30,7 +30,7 @@ def connect(url: str) -> Broker:
         ConfigError: If the scheme, the path or an option is not known.
     """
     # What stands before the last @ may be a password, well-formed or not; no message shows it.
-    shown = re.sub(r"//.*@", "//…@", url)
+    shown = re.sub(r"(?i)(passw\w*=)[^&]*", r"\1…", re.sub(r"//.*@", "//…@", url))
     try:
         parts = urlsplit(url)
     except ValueError as error:

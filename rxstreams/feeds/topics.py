@@ -330,6 +330,8 @@ class Reading:
         """Return when there may be more."""
         timeout = min(_WAIT, self.silences.next())
         await self.broker.wait({(self.topic, partition): at for partition, at in self.at.items()}, timeout=timeout)
+        if self.stop:  # a partition that is made now is behind the end
+            return
         known = await self.broker.start_offsets(self.topic)
         for partition in range(len(self.at), len(known)):
             logger().info("new partition, read from its start", topic=self.topic, partition=partition)

@@ -23,7 +23,8 @@ class Lag(msgspec.Struct, frozen=True):
         partition: The partition.
         committed: The next offset that the app has committed.
         end: The offset that the next record will get.
-        records: What lies between; on Kafka that counts offsets, so also those of commits and aborted records.
+        records: What lies between; on Kafka that counts offsets, so also those of commits and aborted records. Less than 0 where
+            the topic ends before what was committed: then it is another one of the same name.
         seconds: The age of the first record that is not read yet, by its timestamp; 0.0 if there is none.
     """
 
@@ -68,14 +69,14 @@ async def _lag(app: str, broker: Broker, clock: Callable[[], float]) -> list[Lag
             continue  # deleted; what was committed of it stays
         for partition, (start, end) in enumerate(zip(starts, ends)):
             at = committed.get((topic, partition), start)
-            behind = max(0, end - max(at, start))
+            behind = end - max(at, start)
             found.append(Lag(topic, partition, at, end, behind, await _age(broker, topic, partition, at, behind, clock())))
     return found
 
 
 async def _age(broker: Broker, topic: str, partition: int, at: int, behind: int, now: float) -> float:
     """Seconds since the first unread record's time."""
-    if not behind:
+    if behind <= 0:
         return 0.0
     stamps = (await broker.read(topic, partition, at, max_records=1)).timestamps
     return max(0.0, round(now - stamps[0] / 1000, 3)) if stamps else 0.0

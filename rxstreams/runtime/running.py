@@ -19,6 +19,7 @@ from typing import Any
 from rxstreams.brokers import connect
 from rxstreams.brokers.contract import Broker
 from rxstreams.errors import (
+    AuthorizationError,
     BrokerError,
     ConfigError,
     FencedError,
@@ -58,7 +59,7 @@ STOP_WITHIN = 10.0
 RESTARTS = 5
 QUIET_AFTER = 60.0
 """Seconds of work after which earlier restarts are forgiven."""
-FINAL = (FencedError, MissingTopicError, OffsetsError, StorageFullError, StorageDamagedError)
+FINAL = (AuthorizationError, FencedError, MissingTopicError, OffsetsError, StorageFullError, StorageDamagedError)
 """What beginning anew cannot mend."""
 
 
@@ -79,7 +80,7 @@ class Running:
         self.streams = streams
         self.statistics = Statistics()
         self.finished = False
-        began = datetime.now(UTC).isoformat(timespec="seconds")
+        began = datetime.now(UTC).isoformat(timespec="milliseconds")
         self.instance = f"process {os.getpid()} on {socket.gethostname()}, started {began}"
         plan = Graph(streams, policy=settings.on_error, clock=settings.clock)
         self.guarantee: Guarantee = guarantee_of(plan)
@@ -141,6 +142,8 @@ class Running:
             logger().warning("the epoch was dropped", app=self.app, reason=f"not committed {STOP_WITHIN:g} s after the stop")
             self._worker.cancel()
             await asyncio.wait([self._worker])
+        if self.health.status not in ("finished", "failed"):
+            self.health = Health("stopped")
 
     async def _begin(self) -> None:
         """Start working; return once the state is restored, so that views have their rows."""
@@ -170,15 +173,16 @@ class Running:
                 await asyncio.sleep(0.05 * 2**restarts)
 
     def _was_quiet(self) -> bool:
-        """Whether the last attempt has worked for long; trying to begin does not count, as a broker may stay away for long."""
-        return self._working_since is not None and time.monotonic() - self._working_since >= QUIET_AFTER
+        """Whether the last attempt has got on for long; neither trying to begin nor being stuck counts."""
+        task, since = self.task, self._working_since
+        return task is not None and since is not None and task.progressed - since >= QUIET_AFTER
 
     async def _attempt(self) -> None:
         self._working_since = None
         task = self.task = Task(self.streams, self.broker, self.settings, self.instance, self.views, self.statistics)
         try:
             await task.acquire()
-            self._working_since = time.monotonic()
+            self._working_since = task.progressed = task.loop.time()
             self.health = Health("running")
             self._say_hello(task)
             self._acquired.set()

@@ -236,7 +236,8 @@ class Task:
             topic, at = vertex.node.feed.topic, self.positions.get(vertex.identity, {})
             if topic is None:
                 continue
-            waiting = sum(max(0, end - at.get(p, 0)) for p, end in enumerate(await self.broker.end_offsets(topic)))
+            starts, ends = await self.broker.start_offsets(topic), await self.broker.end_offsets(topic)
+            waiting = sum(abs(end - at.get(p, start)) for p, (start, end) in enumerate(zip(starts, ends)))
             if waiting:
                 stalled = f"no progress for {STALLED_AFTER:g} s, and {waiting:,} records wait"
                 raise BrokerError(f"app {self.settings.app!r}, topic {topic!r}: {stalled}")

@@ -223,6 +223,27 @@ async def test_a_topic_that_is_deleted_while_it_is_read_ends_the_run(broker: Kaf
     assert await copied(broker, "earliest") == [b"0", b"1", b"2", b"7"]
 
 
+async def test_a_topic_that_is_made_anew_while_it_is_read_ends_the_run(broker: KafkaBroker, admin: AIOKafkaAdminClient) -> None:
+    """Whether it is seen to be gone, or to be shorter than what was read of it; nothing is passed over."""
+    await broker.append("in", [Record(b"%d" % n) for n in range(300)])
+    stream = rxs.from_topic("in", int).pipe(ops.to_topic("out"))
+    with pytest.raises((MissingTopicError, OffsetsError)):
+        async with rxs.start(stream, app="copy", broker=broker) as running:
+            while running.statistics.records < 300:  # noqa: ASYNC110  # a run has no event for it
+                await asyncio.sleep(0.01)
+            await admin.delete_topics(["in"])
+            other = KafkaBroker(broker.url.removeprefix("kafka://"))
+            await other.start()
+            async with asyncio.timeout(60):
+                while running.health.status == "running":
+                    await other.append("in", [Record(b"7")])
+                    await asyncio.sleep(0.2)
+            await other.stop()
+            assert running.health.status == "failed"
+            await running.wait()
+    assert b"7" not in (await values(broker, "out"))[300:]
+
+
 async def test_records_that_were_deleted_unread_stop_the_start(broker: KafkaBroker, admin: AIOKafkaAdminClient) -> None:
     """As retention does, or Kafka's own tool."""
     await broker.append("in", [Record(b"%d" % n) for n in range(3)])

@@ -5,16 +5,19 @@ import json
 import signal
 import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from rxstreams.brokers import Broker, Record
+from rxstreams.brokers import Broker, Commit, Record
 from rxstreams.brokers.kafka import KafkaBroker
+from rxstreams.errors import CommitUnknownError
 from rxstreams.runtime import EXIT_FENCED
 from rxstreams.testing.brokers import read_all
 from tests.crash.processes import ended, event, numbered, start, until
+from tests.servers.kafka import running
 
 pytestmark = [pytest.mark.servers, pytest.mark.kafka, pytest.mark.timeout(180)]
 
@@ -121,3 +124,21 @@ def test_one_that_slept_past_its_transaction_s_time_is_fenced_when_it_wakes(topi
     newer.send_signal(signal.SIGTERM)
     ended(newer)
     topics.whole()
+
+
+@pytest.mark.asyncio
+async def test_an_id_that_the_broker_has_forgotten_is_not_another_instance(tmp_path: Path) -> None:
+    """Nobody else has the task: so the handle is in doubt, and whoever opens the task anew goes on."""
+    forgets = "transactional.id.expiration.ms=2000\ntransaction.remove.expired.transaction.cleanup.interval.ms=500\n"
+    with running(tmp_path, settings=forgets) as server:
+        broker = KafkaBroker(server.address)
+        await broker.start()
+        handle = await broker.open("app", "0", instance="the only one")
+        await handle.commit(Commit({"out": [Record(b"0")]}))
+        await asyncio.sleep(6)
+        with pytest.raises(CommitUnknownError, match="the broker has ended its transaction, or forgotten its id"):
+            await handle.commit(Commit({"out": [Record(b"1")]}))
+        handle = await broker.open("app", "0", instance="the only one")
+        await handle.commit(Commit({"out": [Record(b"2")]}))
+        assert [value for read in await read_all(broker, "out") for value in read.values] == [b"0", b"2"]
+        await broker.stop()

@@ -2,6 +2,7 @@
 
 import logging
 import ssl
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 import rxstreams as rxs
 from rxstreams import operators as ops
 from rxstreams.brokers import Broker, Record, connect
-from rxstreams.errors import BrokerError
+from rxstreams.errors import AuthorizationError, BrokerError
 from rxstreams.testing.brokers import read_all
 from tests.servers.kafka import free_port, running
 
@@ -33,6 +34,9 @@ ssl.keystore.location={folder}/server.pem
 ssl.truststore.type=PEM
 ssl.truststore.location={folder}/ca.pem
 listener.name.mutual.ssl.client.auth=required
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=true
+super.users=User:ANONYMOUS
 sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
 {jaas}
 """
@@ -75,6 +79,9 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     one = Secured(tmp_path_factory.mktemp("secured"))
     with running(one.folder / "kafka", settings=one.settings, users=one.users) as server:
         one.ports["plain"] = server.port
+        for kind in ("topic", "group"):  # what has a list is nobody else's
+            words = ("--add", "--allow-principal", "User:bob", "--operation", "All", f"--{kind}", "secret")
+            server.tool("org.apache.kafka.tools.AclCommand", "--bootstrap-server", server.address, *words)
         yield one
 
 
@@ -112,7 +119,8 @@ async def test_an_app_runs_whichever_way_it_connects(secured: Secured, way: str,
     finally:
         await broker.stop()
     assert caplog.records
-    _has_no_secret(caplog.text, repr(broker), repr(vars(running)))
+    told = {name: value for name, value in vars(broker).items() if name != "_options"}
+    _has_no_secret(caplog.text, repr(broker), repr(told), repr(vars(running)))
 
 
 def _has_no_secret(*texts: str) -> None:
@@ -142,7 +150,7 @@ async def test_what_does_not_connect_says_why(secured: Secured, wrong: str, capl
     broker: Broker = connect(secured.url(port, *options, login=login))
     with pytest.raises(BrokerError, match=message) as caught:
         await broker.start()
-    _has_no_secret(caplog.text, str(caught.value), repr(caught.value.__cause__))
+    _has_no_secret(caplog.text, "".join(traceback.format_exception(caught.value)))
 
 
 def test_the_client_would_tell_the_password_at_debug(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,3 +174,22 @@ def test_tls_checks_host_names(secured: Secured) -> None:
     context = broker._options["ssl_context"]
     assert context.check_hostname
     assert context.verify_mode == ssl.CERT_REQUIRED
+
+
+@pytest.mark.asyncio
+async def test_what_the_user_may_not_do_is_said_at_once(secured: Secured) -> None:
+    """Of topics and of groups; it is no reason to try again."""
+    broker = connect(secured.url("sasl", "security_protocol=SASL_PLAINTEXT", login=ANN))
+    await broker.start()
+    try:
+        with pytest.raises(AuthorizationError, match=r"'secret': TopicAuthorizationFailedError.* docs/kafka.md lists"):
+            await broker.append("secret", [Record(b"1")])
+        with pytest.raises(AuthorizationError, match="'secret': GroupAuthorizationFailedError"):
+            await broker.committed("secret")
+        stream = rxs.from_topic("secret", int).pipe(ops.to_topic("out"))
+        with pytest.raises(AuthorizationError):
+            async with rxs.start(stream, app="curious", broker=broker) as running:
+                await running.wait()
+        assert running.statistics.restarts == 0
+    finally:
+        await broker.stop()

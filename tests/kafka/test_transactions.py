@@ -91,6 +91,18 @@ async def test_after_a_refused_append_others_are_made(broker: KafkaBroker, small
     assert sorted(await values(broker, small)) == [b"1", b"2", b"3"]  # type: ignore[type-var]  # none is None
 
 
+async def test_appends_beside_a_refused_one_to_another_topic_are_made(broker: KafkaBroker, small: str) -> None:
+    """They share the producer, which is given up for the refused one, and closed when nobody uses it any more."""
+    for turn in range(4):
+        large = [Record(b"%d" % i + b"x" * 700_000) for i in range(4)]
+        done = await asyncio.gather(
+            broker.append("other", large), broker.append(small, [TOO_LARGE]), broker.append("third", [Record(b"1")]),
+            return_exceptions=True,
+        )  # fmt: skip
+        assert [isinstance(one, BrokerError) for one in done] == [False, True, False], (turn, done)
+    assert [len(value or b"") for value in await values(broker, "other")] == [700_001] * 16
+
+
 async def test_a_commit_that_is_cancelled_is_in_doubt(broker: KafkaBroker) -> None:
     """The client goes on with it; so the handle is over, and what became of it is told by what is there."""
     handle = await broker.open("app", "0", instance="test")

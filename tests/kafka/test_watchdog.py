@@ -25,6 +25,10 @@ async def broker(kafka: str) -> AsyncIterator[KafkaBroker]:
     await one.stop()
 
 
+LARGE = Record(b"x" * 800_000)
+"""Of which each is a batch; a batch waits for the one before it."""
+
+
 async def killed(task: "asyncio.Task[None]") -> None:
     """End a client's own task, as an error in it would."""
     task.cancel()
@@ -60,8 +64,9 @@ async def test_a_run_goes_on_when_its_client_fetches_no_more(broker: KafkaBroker
     assert [value for read in await read_all(broker, "out") for value in read.values] == appended
 
 
+@pytest.mark.parametrize("records", [1, 3])
 async def test_appends_get_another_producer_when_the_last_sends_no_more(
-    broker: KafkaBroker, monkeypatch: pytest.MonkeyPatch
+    broker: KafkaBroker, monkeypatch: pytest.MonkeyPatch, records: int
 ) -> None:
     """The append that finds it out fails; the next one is made."""
     await broker.append("in", [Record(b"0")])
@@ -70,19 +75,22 @@ async def test_appends_get_another_producer_when_the_last_sends_no_more(
     assert producer is not None
     await killed(producer._sender.sender_task)
     with pytest.raises(BrokerError):
-        await broker.append("in", [Record(b"1")])
+        await broker.append("in", [LARGE] * records)
     await broker.append("in", [Record(b"2")])
     assert [value for read in await read_all(broker, "in") for value in read.values] == [b"0", b"2"]
 
 
-async def test_a_commit_whose_producer_sends_no_more_is_in_doubt(broker: KafkaBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("records", [1, 3])
+async def test_a_commit_whose_producer_sends_no_more_is_in_doubt(
+    broker: KafkaBroker, monkeypatch: pytest.MonkeyPatch, records: int
+) -> None:
     """And over in time: whether it took place, only who opens the task anew can tell."""
     monkeypatch.setattr(rxs.brokers.kafka.tasks, "_DEADLINE", 1.0)
     handle = await broker.open("app", "0", instance="test")
     await handle.commit(Commit({"out": [Record(b"0")]}))
     await killed(handle._producer._sender.sender_task)
     with pytest.raises(CommitUnknownError):
-        await handle.commit(Commit({"out": [Record(b"1")]}))
+        await handle.commit(Commit({"out": [LARGE] * records}))
     handle = await broker.open("app", "0", instance="test")
     await handle.commit(Commit({"out": [Record(b"2")]}))
     assert [value for read in await read_all(broker, "out") for value in read.values] == [b"0", b"2"]

@@ -110,14 +110,35 @@ MUTANTS = [
         "writing.py",
         "    await client.client.add_topic(topic)\n",
         "",
-        f"{TRANSACTIONS}topics_that_come_later_do_not_hide_those_that_were_there",
+        "tests/kafka/test_replies.py::test_the_client_does_not_forget_a_topic_s_leader_as_it_learns_of_another",
+    ),
+    kafka(
+        "a commit of nothing asks the broker",
+        "tasks.py",
+        "if not shares and not commit.offsets:",
+        "if False:",
+        f"{CONTRACT}a_fenced_commit_of_nothing_is_refused_too",
+    ),
+    kafka(
+        "an id that was forgotten is nobody else's",
+        "tasks.py",
+        "newer = await self._broker._newer(self) if isinstance(cause, FENCED) else None",
+        "newer = self.instance if isinstance(cause, FENCED) else None",
+        "tests/kafka/test_fencing.py::test_an_id_that_the_broker_has_forgotten_is_not_another_instance",
+    ),
+    kafka(
+        "a batch that waits is given up with the others",
+        "writing.py",
+        "        for _, future in sent:\n            future.cancel()\n        raise\n",
+        "        await asyncio.gather(*(future for _, future in sent), return_exceptions=True)\n        raise\n",
+        f"{WATCHDOG}a_commit_whose_producer_sends_no_more_is_in_doubt",
     ),
     # Appends.
     kafka(
         "a producer that failed is not used again (K2)",
         "writing.py",
-        "            if not found or first_error(chain(*found)) is not None:\n                await self._drop(client)",
-        "            if False:\n                await self._drop(client)",
+        "                if not found or first_error(chain(*found)) is not None:\n                    self._drop(client)",
+        "                if False:\n                    self._drop(client)",
         f"{TRANSACTIONS}after_a_refused_append_others_are_made",
     ),
     kafka(
@@ -154,6 +175,14 @@ MUTANTS = [
         "& 0x7FFFFFFF",
         "& 0x3FFFFFFF",
         f"{TOOLS}keys_go_to_the_partitions_that_java_chooses",
+    ),
+    kafka(
+        "a producer is closed by its last user",
+        "writing.py",
+        "        if self._producer is client:\n            self._producer = None\n",
+        "        if self._producer is client:\n            self._producer = None\n"
+        "        self._closing = asyncio.ensure_future(close(client))\n",
+        f"{TRANSACTIONS}appends_beside_a_refused_one_to_another_topic_are_made",
     ),
     # Reading.
     kafka(
@@ -197,6 +226,20 @@ MUTANTS = [
         "            if isinstance(error.__cause__, AWAY):\n                await self._drop(client)\n",
         "",
         f"{WATCHDOG}a_client_that_cannot_reach_the_brokers_is_made_anew",
+    ),
+    kafka(
+        "a topic that was made anew is noticed",
+        "reading.py",
+        "            if one.after > end:\n",
+        "            if False:\n",
+        f"{CHECKS}a_topic_that_is_made_anew_while_it_is_read_ends_the_run",
+    ),
+    kafka(
+        "what is forbidden is said at once",
+        "cluster.py",
+        "            if issubclass(kind, FORBIDDEN):\n",
+        "            if False:\n",
+        f"{SECURITY}what_the_user_may_not_do_is_said_at_once",
     ),
     # What a start checks.
     kafka("create=no", "cluster.py", "and not self._create:", "and False:", f"{CHECKS}with_create_no_a_missing_topic_is_refused"),

@@ -21,8 +21,8 @@ MUTANTS = [
     mutant(
         "simulated: who is fenced stops",
         "runtime/running.py",
-        "FINAL = (FencedError, ",
-        "FINAL = (",
+        "FINAL = (AuthorizationError, FencedError, ",
+        "FINAL = (AuthorizationError, ",
         TEN,
     ),
     mutant("simulated: offsets in the commit", "runtime/task.py", "self._offsets())", "{})", TEN),

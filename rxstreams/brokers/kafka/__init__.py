@@ -16,7 +16,7 @@ from rxstreams.brokers.kafka.cluster import BEGIN, Cluster
 from rxstreams.brokers.kafka.faults import cap_loggers, patiently, said
 from rxstreams.brokers.kafka.reading import Reader
 from rxstreams.brokers.kafka.security import Security
-from rxstreams.brokers.kafka.tasks import TABLE, KafkaTask
+from rxstreams.brokers.kafka.tasks import TABLE, TASKS, KafkaTask
 from rxstreams.brokers.kafka.writing import CODECS, Appender, close, producer
 from rxstreams.errors import BrokerError, ConfigError, MissingTopicError
 from rxstreams.failpoints import failpoint
@@ -24,12 +24,12 @@ from rxstreams.log import logger
 
 __all__ = ["KafkaBroker", "Security"]
 
-_TASKS = "rxstreams.tasks"
-"""The table of who opened a task last."""
 _TASKS_SETTINGS = TABLE | {"message.timestamp.type": "LogAppendTime"}
 """Its records have the broker's time, so that it is seen when clocks differ."""
 _SKEW = 5.0
 """Seconds by which clocks may differ before there is a warning."""
+_SIGNING = 3.0
+"""Seconds after the fence within which a newer instance leaves word of itself."""
 _READ_AT_ONCE = 10_000
 _OVERHEAD = 128
 """Bytes that a record, alone in its batch, takes beside its key, value and headers; at most."""
@@ -67,6 +67,7 @@ class KafkaBroker:
         cap_loggers()
         self.url = f"kafka://{servers}"
         self._options: dict[str, Any] = {"bootstrap_servers": servers, "client_id": "rxstreams", **security.options()}
+        self._options["request_timeout_ms"] = 10_000
         self._timeout, self._clock = transaction_timeout, clock
         if compression_type not in CODECS:
             raise ConfigError(f"Kafka: compression_type={compression_type!r}; expected one of {', '.join(CODECS)}")
@@ -97,7 +98,7 @@ class KafkaBroker:
         await self._cluster.make(table, settings=TABLE)
 
     async def topics(self) -> dict[str, int]:
-        return {name: len(leaders) for name, leaders in (await self._cluster.topics()).items() if name != _TASKS}
+        return {name: len(leaders) for name, leaders in (await self._cluster.topics()).items() if name != TASKS}
 
     async def append(self, topic: str, records: Sequence[Record], /) -> list[tuple[int, int]]:
         if not records:
@@ -146,7 +147,7 @@ class KafkaBroker:
         return await self._cluster.committed(app)
 
     async def apps(self) -> list[str]:
-        return sorted({key.decode().rpartition("/")[0] for key, _ in (await self.read_table(_TASKS)).rows})
+        return sorted({key.decode().rpartition("/")[0] for key, _ in (await self.read_table(TASKS)).rows})
 
     async def open(self, app: str, task: str, /, *, instance: str) -> KafkaTask:
         timeout = round(self._timeout * 1000)
@@ -179,12 +180,12 @@ class KafkaBroker:
 
     async def _sign(self, app: str, task: str, instance: str) -> None:
         """Leave word of who has the task now; and compare clocks, as the broker stamps it with its own."""
-        await self._cluster.make(_TASKS, settings=_TASKS_SETTINGS)
+        await self._cluster.make(TASKS, settings=_TASKS_SETTINGS)
         word = Record(instance.encode(), f"{app}/{task}".encode())
         before = self._now_ms()
-        ((partition, offset),) = await self._appender.append(_TASKS, from_records(_TASKS, [word], before))
+        ((partition, offset),) = await self._appender.append(TASKS, from_records(TASKS, [word], before))
         after = self._now_ms()
-        stamps = (await self._reader.read(_TASKS, partition, offset, 1, 1)).timestamps
+        stamps = (await self._reader.read(TASKS, partition, offset, 1, 1)).timestamps
         if stamps and not before - _SKEW * 1000 <= stamps[0] <= after + _SKEW * 1000:
             ahead = (stamps[0] - after) / 1000
             logger().warning(
@@ -195,13 +196,21 @@ class KafkaBroker:
                 "here, and the broker deletes by time, and refuses what is too far ahead",
             )
 
-    async def _owner(self, app: str, task: str) -> str:
-        """Who opened a task last."""
-        try:
-            rows = dict((await self.read_table(_TASKS)).rows)
-        except (TimeoutError, BrokerError):
-            rows = {}
-        return (rows.get(f"{app}/{task}".encode()) or b"another instance").decode()
+    async def _newer(self, task: KafkaTask) -> str | None:
+        """Who has a task now; None if it is still the same, and the broker has only ended what it had begun."""
+        now = asyncio.get_running_loop().time
+        until = now() + _SIGNING
+        while True:
+            try:
+                rows = dict((await self.read_table(TASKS)).rows)
+            except (TimeoutError, BrokerError):
+                return "another instance"
+            owner = (rows.get(f"{task.app}/{task.task}".encode()) or b"another instance").decode()
+            if owner != task.instance:
+                return owner
+            if now() > until:
+                return None
+            await asyncio.sleep(0.05)
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)

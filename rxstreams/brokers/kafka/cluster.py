@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from aiokafka import errors
@@ -14,7 +14,7 @@ from aiokafka.protocol.api import Request, Response
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.offset import OffsetRequest
 
-from rxstreams.brokers.kafka.faults import AWAY, closed, patiently, said, why_not
+from rxstreams.brokers.kafka.faults import AWAY, FORBIDDEN, closed, patiently, said, why_not
 from rxstreams.brokers.kafka.protocol import IncrementalAlterConfigs, StableOffsets
 from rxstreams.errors import BrokerError, MissingTopicError
 
@@ -50,6 +50,7 @@ class Cluster:
         self._create = create
         self._limits: dict[str, int] = {}
         self._tables: set[str] = set()
+        self._leaders: dict[tuple[str, int], int] = {}
         self._client: AIOKafkaClient | None = None
         self._connecting = asyncio.Lock()
         self._started = False
@@ -69,6 +70,8 @@ class Cluster:
     async def topics(self, *names: str) -> dict[str, dict[int, int]]:
         """The leaders of the partitions of these topics, or of all but Kafka's own."""
         response = await self._send(MetadataRequest(list(names) or None, allow_auto_topic_creation=False))
+        if names:
+            self._raise_forbidden(names[0], (topic[0] for topic in response.topics))
         return {
             name: {partition: leader for _, partition, leader, *_ in sorted(partitions, key=lambda one: one[1])}
             for error, name, internal, partitions in (topic[:4] for topic in response.topics)
@@ -146,6 +149,10 @@ class Cluster:
         """
         return await self._until(lambda: self._offsets(topic, at, _COMMITTED if committed else _WRITTEN))
 
+    async def end(self, topic: str, partition: int) -> int:
+        """The end of what is committed of one partition."""
+        return await self._until(lambda: self._end(topic, partition))
+
     async def ends(self, topic: str) -> list[int]:
         """Per partition the end of what is committed, after transactions under way have ended, or had a second to.
 
@@ -212,7 +219,8 @@ class Cluster:
         until = loop.time() + _PATIENCE
         while (answer := await ask()) is None:
             if loop.time() > until:
-                raise BrokerError(f"broker {self.url}: no answer within {_PATIENCE:g} s; partitions have no leader")
+                where = f"no answer within {_PATIENCE:g} s; a partition has no leader, or a coordinator is missing"
+                raise BrokerError(f"broker {self.url}: {where}")
             await asyncio.sleep(0.01)
         return answer
 
@@ -231,16 +239,35 @@ class Cluster:
                 return None
             response = await self._send(OffsetRequest(-1, isolation, [(topic, asked)]), leader)
             for _, rows in response.topics:
+                self._raise_forbidden(topic, (error for _, error, *_ in rows))
                 found |= {partition: offset for partition, error, _, offset in rows if not error}
         return [found[partition] for partition in leaders] if len(found) == len(leaders) else None
 
+    async def _end(self, topic: str, partition: int) -> int | None:
+        leader = self._leaders.get((topic, partition))
+        if leader is None:
+            leader = (await self.partitions(topic)).get(partition, -1)
+            if leader == -1:
+                return None
+            self._leaders[topic, partition] = leader
+        response = await self._send(OffsetRequest(-1, _COMMITTED, [(topic, [(partition, END)])]), leader)
+        ((_, ((_, error, _, offset),)),) = response.topics
+        if error:
+            del self._leaders[topic, partition]
+            self._raise_forbidden(topic, [error])
+            return None
+        return int(offset)
+
     async def _committed(self, app: str) -> dict[tuple[str, int], int] | None:
         try:
-            with said(f"broker {self.url}"):
+            with said(f"broker {self.url}, app {app!r}"):
                 node = await (await self._connected()).coordinator_lookup(0, app)
-        except BrokerError:
-            return None
+        except BrokerError as error:
+            if isinstance(error.__cause__, (errors.CoordinatorNotAvailableError, *AWAY)):
+                return None
+            raise
         response = await self._send(StableOffsets(app), node)
+        self._raise_forbidden(app, [response.error_code])
         rows = [(name, *row[:2], row[4]) for name, partitions, _ in response.topics for row in partitions]
         if response.error_code or any(error == _UNSTABLE for *_, error in rows):
             return None
@@ -264,6 +291,13 @@ class Cluster:
                 "delete what is still needed; set cleanup.policy=compact"
             )
         self._tables.add(table)
+
+    def _raise_forbidden(self, what: str, codes: Iterable[int]) -> None:
+        for code in codes:
+            kind = errors.for_code(code)
+            if issubclass(kind, FORBIDDEN):
+                with said(f"broker {self.url}, {what!r}"):
+                    raise kind
 
     def _check(self, topic: str, answers: Sequence[Sequence[Any]], *, but: type[Exception] | None = None) -> None:
         for _, code, *message in answers:

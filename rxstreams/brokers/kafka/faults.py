@@ -15,9 +15,21 @@ from aiokafka.conn import create_conn
 from aiokafka.protocol.metadata import MetadataRequest
 
 from rxstreams.brokers.kafka.security import PROTOCOLS
-from rxstreams.errors import BrokerError, CommitUnknownError, StorageFullError
+from rxstreams.errors import AuthorizationError, BrokerError, CommitUnknownError, StorageFullError
 
-__all__ = ["AWAY", "FENCED", "PATIENCE", "UNKNOWN", "cap_loggers", "closed", "patiently", "said", "unknown", "why_not"]
+__all__ = [
+    "AWAY",
+    "FENCED",
+    "FORBIDDEN",
+    "PATIENCE",
+    "UNKNOWN",
+    "cap_loggers",
+    "closed",
+    "patiently",
+    "said",
+    "unknown",
+    "why_not",
+]
 
 A = TypeVar("A")
 
@@ -30,14 +42,17 @@ UNKNOWN = (
     errors.NodeNotReadyError,
     errors.CoordinatorNotAvailableError,
     errors.NotCoordinatorError,
-    errors.NetworkException if hasattr(errors, "NetworkException") else errors.KafkaConnectionError,
-    TimeoutError,
-    asyncio.TimeoutError,
     OSError,
 )
 """Whether it was done, cannot be known."""
 
 
+FORBIDDEN = (
+    errors.TopicAuthorizationFailedError,
+    errors.GroupAuthorizationFailedError,
+    errors.ClusterAuthorizationFailedError,
+    errors.TransactionalIdAuthorizationFailed,
+)
 AWAY = (errors.KafkaConnectionError, errors.NodeNotReadyError, errors.RequestTimedOutError, OSError)
 """A broker cannot be reached, or not now."""
 PATIENCE = 30.0
@@ -81,19 +96,22 @@ def said(where: str) -> Iterator[None]:
 
     Raises:
         StorageFullError: If the broker has no room.
+        AuthorizationError: If the user may not do it.
         BrokerError: For anything else that the broker said.
     """
     try:
         yield
     except errors.KafkaStorageError as error:
         raise StorageFullError(f"{where}: {error!r}; the broker cannot write to its disk") from error
+    except FORBIDDEN as error:
+        raise AuthorizationError(f"{where}: {error!r}; docs/kafka.md lists what an app's user must be allowed to do") from error
     except (errors.KafkaError, OSError) as error:  # a TimeoutError is an OSError
         raise BrokerError(f"{where}: {error!r}") from error
 
 
 async def why_not(hosts: Iterable[tuple[str, int, Any]], options: Mapping[str, Any]) -> str:
     """Why none of these servers can be used, and what to do; the client itself tells its log only."""
-    how = {name: value for name, value in options.items() if name != "bootstrap_servers"}
+    how = {name: value for name, value in options.items() if name not in ("bootstrap_servers", "request_timeout_ms")}
     told = [f"{host}:{port} {await _why_not(host, port, how)}" for host, port, _ in hosts]
     return f"cannot connect ({how['security_protocol']}): {'; '.join(told)}"
 

@@ -17,7 +17,7 @@ from rxstreams.brokers.contract import Fetched
 from rxstreams.brokers.kafka.batches import Chunk, Packed, chunk, fetched, fetcher_is_dead
 from rxstreams.brokers.kafka.cluster import BEGIN, Cluster
 from rxstreams.brokers.kafka.faults import PATIENCE, closed, patiently, said
-from rxstreams.errors import BrokerError, MissingTopicError
+from rxstreams.errors import BrokerError, MissingTopicError, OffsetsError
 
 __all__ = ["Reader"]
 
@@ -144,7 +144,7 @@ class Reader:
             source.go_to(one, max(0, offset))
             if not one.filled:
                 await self._fill(source, [one], 0.0)
-            if not one.filled and one.after < (end := (await self._cluster.offsets(topic))[partition]):
+            if not one.filled and one.after < (end := await self._cluster.end(topic, partition)):
                 await self._fill_up_to(source, one, end)
             try:
                 with said(f"broker {self._cluster.url}, topic {topic!r}"):
@@ -228,12 +228,35 @@ class Reader:
         source = self._topics.get(topic)
         if source is None:
             client = AIOKafkaConsumer(**self._options)
-            with said(f"broker {self._cluster.url}, topic {topic!r}"):
-                await patiently(client.start)
+            try:
+                with said(f"broker {self._cluster.url}, topic {topic!r}"):
+                    await patiently(client.start)
+            except BaseException:
+                await closed(client.stop())
+                raise
             source = self._topics[topic] = _Topic(client)
         if partition not in source.partitions:
             source.assign(topic, leaders)
         return source
+
+    async def _go_to_starts(self, source: _Topic, parts: list[_Partition]) -> None:
+        """Read what is before the start of its log from there on.
+
+        Raises:
+            OffsetsError: If a log ends before what was to be read: it is another log.
+        """
+        topic = parts[0].where.topic
+        starts, ends = await self._cluster.offsets(topic, BEGIN), await self._cluster.offsets(topic, committed=False)
+        for one in parts:
+            start, end = starts[one.where.partition], ends[one.where.partition]
+            if one.after > end:
+                where = f"topic {topic!r}, partition {one.where.partition}"
+                raise OffsetsError(
+                    f"{where}: it was read up to offset {one.after}, and ends at {end}: it was deleted and made anew, or cut "
+                    "off. Start with offsets='earliest' to read it from its start"
+                )
+            if one.after < start:
+                source.go_to(one, start)
 
     async def _fill(self, source: _Topic, parts: list[_Partition], timeout: float) -> None:
         """Take what the client has read, or reads within a time."""
@@ -247,10 +270,7 @@ class Reader:
                 source.client.seek(one.where, one.after)
             cause = error.__cause__
             if isinstance(cause, errors.OffsetOutOfRangeError):
-                starts = await self._cluster.offsets(where[0].topic, BEGIN)
-                for one in parts:
-                    if one.after < starts[one.where.partition]:
-                        source.go_to(one, starts[one.where.partition])
+                await self._go_to_starts(source, parts)
                 return
             raise
         for one in parts:

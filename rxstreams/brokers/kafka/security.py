@@ -55,6 +55,12 @@ class Security:
             missing = "password" if self.username else "username"
             remedy = f"set RXSTREAMS_KAFKA_{missing.upper()}, or write it into the broker's URL"
             raise ConfigError(f"Kafka, {protocol}: there is no {missing}; {remedy}")
+        if self.password and not self.username:
+            raise ConfigError(
+                "Kafka: a password, and no username; set RXSTREAMS_KAFKA_USERNAME, or write it into the broker's URL"
+            )
+        if self.ssl_keyfile and not self.ssl_certfile:
+            raise ConfigError("Kafka: ssl_keyfile, and no ssl_certfile that it is the key of")
         if self.username and not protocol.startswith("SASL"):
             raise ConfigError(f"Kafka: a username, and security_protocol={protocol}, which sends none; expected SASL_SSL")
         if any(files) and not protocol.endswith("SSL"):

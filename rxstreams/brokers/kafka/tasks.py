@@ -22,7 +22,10 @@ from rxstreams.failpoints import failpoint
 if TYPE_CHECKING:
     from rxstreams.brokers.kafka import KafkaBroker
 
-__all__ = ["KafkaTask"]
+__all__ = ["TABLE", "TASKS", "KafkaTask"]
+
+TASKS = "rxstreams.tasks"
+"""The table of who opened a task last."""
 
 _DEADLINE = 10.0
 """Seconds for a commit; then its outcome is unknown. The client would repeat its requests without end."""
@@ -37,11 +40,15 @@ TABLE = {
 """Settings of a table's topic: small segments and a limit to when they are compacted, as the one that is written to never is."""
 
 
+Share = tuple[str, int, Columns, Batching]
+"""What goes to a partition: topic, partition, records, and how they become batches."""
+
+
 class KafkaTask:
     """One instance's right to commit, until a newer one has the transactional id.
 
-    After an error of a commit nothing more can be committed: what the producer knows may be wrong then, and only who opens the
-    task anew learns what is there.
+    After an error of a transaction nothing more can be committed: what the producer knows may be wrong then, and only who opens
+    the task anew learns what is there.
     """
 
     def __init__(self, broker: KafkaBroker, app: str, task: str, instance: str, producer: AIOKafkaProducer) -> None:
@@ -55,10 +62,10 @@ class KafkaTask:
         if self._over is not None:
             raise self._over()
         check_puts(commit.puts)
-        now = self._broker._now_ms()
-        outputs = {topic: from_records(topic, records, now) for topic, records in commit.outputs.items() if records}
-        shares = [share for topic, columns in outputs.items() for share in await self._shares(topic, columns)]
-        shares += [share for table, puts in _by_table(commit.puts).items() for share in await self._rows(table, puts, now)]
+        try:
+            shares = await asyncio.wait_for(self._divided(commit), _DEADLINE)
+        except TimeoutError:
+            raise BrokerError(f"{self._where}: no answer within {_DEADLINE:g} s; nothing of the commit was written") from None
         try:
             await asyncio.wait_for(self._transact(shares, commit.offsets), _DEADLINE)
         except asyncio.CancelledError:
@@ -68,7 +75,7 @@ class KafkaTask:
         except Exception as error:
             self._over = await self._judged(error)
             raise self._over() from error
-        for topic, partition, columns in shares:
+        for topic, partition, columns, _ in shares:
             self._sent.add(topic, partition, len(columns.values))
         if self._sent.too_many:  # only who opens the task anew gets another producer
             self._over = lambda: BrokerError(f"{self._where}: its producer has to be renewed; open the task anew")
@@ -89,22 +96,36 @@ class KafkaTask:
     def _where(self) -> str:
         return f"app {self.app!r}, task {self.task}"
 
-    async def _shares(self, topic: str, columns: Columns) -> list[tuple[str, int, Columns]]:
-        partitions = await self._broker._cluster.make(topic)
+    async def _divided(self, commit: Commit) -> list[Share]:
+        """What a commit writes, by partition."""
+        now = self._broker._now_ms()
+        outputs = {topic: from_records(topic, records, now) for topic, records in commit.outputs.items() if records}
+        shares = [share for topic, columns in outputs.items() for share in await self._shares(topic, columns)]
+        shares += [share for table, puts in _by_table(commit.puts).items() for share in await self._rows(table, puts, now)]
+        if not shares and not commit.offsets:
+            # The client asks nobody about an empty transaction, and so would not hear that the task is another's now.
+            shares = await self._rows(TASKS, [Put(TASKS, f"{self.app}/{self.task}".encode(), self.instance.encode())], now)
+        return shares
+
+    async def _shares(self, topic: str, columns: Columns) -> list[Share]:
+        partitions, how = await self._broker._cluster.make(topic), await self._batching(topic)
         assigned = assign(columns.keys, len(columns.values), partitions, next(self._broker._keyless))
-        return [(topic, partition, share) for partition, share in divide(columns, assigned).items()]
+        return [(topic, partition, share, how) for partition, share in divide(columns, assigned).items()]
 
-    async def _rows(self, table: str, puts: list[Put], now: int) -> list[tuple[str, int, Columns]]:
+    async def _rows(self, table: str, puts: list[Put], now: int) -> list[Share]:
         await self._broker._cluster.make(table, settings=TABLE)
-        return [(table, 0, Columns([put.value for put in puts], array("q", (now,)) * len(puts), [put.key for put in puts]))]
+        columns = Columns([put.value for put in puts], array("q", (now,)) * len(puts), [put.key for put in puts])
+        return [(table, 0, columns, await self._batching(table))]
 
-    async def _transact(self, shares: list[tuple[str, int, Columns]], offsets: Mapping[tuple[str, int], int]) -> None:
+    async def _batching(self, topic: str) -> Batching:
+        return Batching(await self._broker._cluster.limit(topic), self._broker._codec, in_transaction=True)
+
+    async def _transact(self, shares: list[Share], offsets: Mapping[tuple[str, int], int]) -> None:
         producer, self._ending = self._producer, False
         await producer.begin_transaction()
         failpoint("kafka.begun")
-        how = {topic: await self._batching(topic) for topic, _, _ in shares}
         # Each answer is waited for, and looked at, before the commit: the client commits although a batch was refused.
-        if error := first_error(chain(*await asyncio.gather(*(send(producer, *share, how[share[0]]) for share in shares)))):
+        if error := first_error(chain(*await asyncio.gather(*(send(producer, *share) for share in shares)))):
             raise error
         failpoint("kafka.sent")
         if offsets:
@@ -116,15 +137,14 @@ class KafkaTask:
         await producer.commit_transaction()
         failpoint("kafka.ended")
 
-    async def _batching(self, topic: str) -> Batching:
-        return Batching(await self._broker._cluster.limit(topic), self._broker._codec, in_transaction=True)
-
     async def _judged(self, error: Exception) -> Callable[[], BaseException]:
         """What an error means; afterwards the producer is used no more."""
         cause = error.__cause__ or error
-        if isinstance(cause, FENCED):
-            newer = await self._broker._owner(self.app, self.task)
+        newer = await self._broker._newer(self) if isinstance(cause, FENCED) else None
+        if newer is not None:
             found: Callable[[], BaseException] = lambda: FencedError(self.app, self.task, self.instance, newer)  # noqa: E731
+        elif isinstance(cause, FENCED):
+            found = lambda: unknown(self._where, "the broker has ended its transaction, or forgotten its id")  # noqa: E731
         elif self._ending or isinstance(cause, UNKNOWN) or not isinstance(cause, errors.KafkaError):
             why = f"no answer within {_DEADLINE:g} s" if isinstance(error, TimeoutError) else repr(cause)
             found = lambda: unknown(self._where, why)  # noqa: E731  # a value among values

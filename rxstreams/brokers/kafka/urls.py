@@ -34,6 +34,8 @@ def from_url(shown: str, parts: SplitResult) -> KafkaBroker:
     """
     from rxstreams.brokers.kafka import KafkaBroker
 
+    if any("@" in part for part in (parts.path, parts.query, parts.fragment)):
+        raise ConfigError("broker 'kafka://…': / ? and # in a user's name or password must be escaped, as %2F %3F %23")
     login, _, hosts = parts.netloc.rpartition("@")
     servers = [server if re.search(r":\d+$", server) else f"{server}:9092" for server in hosts.split(",") if server]
     if not servers or parts.path.strip("/") or parts.fragment:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from itertools import chain, count
 from typing import Any, NamedTuple, TypeVar
 
@@ -37,8 +38,10 @@ def producer(options: Mapping[str, Any], **more: Any) -> AIOKafkaProducer:
 
 
 async def close(one: AIOKafkaProducer) -> None:
-    """Close a producer, or give up on that."""
+    """Close a producer, or give up on that; then nothing of it goes on by itself."""
     await closed(one.stop())
+    if (sender := one._sender.sender_task) is not None:
+        sender.cancel()  # it would connect again, and send what was given up
     await closed(one.client.close())
 
 
@@ -107,8 +110,11 @@ async def send(client: AIOKafkaProducer, topic: str, partition: int, columns: Co
             batch.close()
             sent.append((batch.record_count(), await client.send_batch(batch, topic, partition=partition)))
             failpoint("kafka.sending")
-    finally:
-        answers = await asyncio.gather(*(future for _, future in sent), return_exceptions=True)
+    except BaseException:
+        for _, future in sent:
+            future.cancel()
+        raise
+    answers = await asyncio.gather(*(future for _, future in sent), return_exceptions=True)
     return [
         answer if isinstance(answer, BaseException) else answer.offset + i
         for (n, _), answer in zip(sent, answers)
@@ -141,6 +147,7 @@ class Appender:
         self._working: dict[str, asyncio.Task[None]] = {}
         self._producer: AIOKafkaProducer | None = None
         self._sent = Sent()
+        self._users: Counter[AIOKafkaProducer] = Counter()
         self._starting = asyncio.Lock()
         self._keyless = count()
 
@@ -197,39 +204,56 @@ class Appender:
 
     async def _send(self, topic: str, columns: Columns) -> list[tuple[int, int] | BaseException]:
         """What became of each record: its (partition, offset), or why it has none."""
-        client = await self._started()
         partitions = await self._cluster.make(topic)
         how = Batching(await self._cluster.limit(topic), self._codec, in_transaction=False)
         assigned = assign(columns.keys, len(columns.values), partitions, next(self._keyless))
         shares = divide(columns, assigned)
-        sending = asyncio.gather(*(send(client, topic, partition, share, how) for partition, share in shares.items()))
-        found: list[list[Outcome]] = []
-        try:
-            with said(f"broker {self._cluster.url}, topic {topic!r}"):
-                found = await asyncio.wait_for(sending, _DEADLINE)
-        finally:
-            if not found or first_error(chain(*found)) is not None:
-                await self._drop(client)  # a producer that failed numbers its later batches wrongly
-        for partition, share in shares.items():
-            self._sent.add(topic, partition, len(share.values))
-        if self._sent.too_many:
-            await self._drop(client)
+        async with self._lent() as client:
+            sending = asyncio.gather(*(send(client, topic, partition, share, how) for partition, share in shares.items()))
+            found: list[list[Outcome]] = []
+            try:
+                with said(f"broker {self._cluster.url}, topic {topic!r}"):
+                    found = await asyncio.wait_for(sending, _DEADLINE)
+            finally:
+                if not found or first_error(chain(*found)) is not None:
+                    self._drop(client)  # a producer that failed numbers its later batches wrongly
+            for partition, share in shares.items():
+                self._sent.add(topic, partition, len(share.values))
+            if self._sent.too_many:
+                self._drop(client)
         outcomes = dict(zip(shares, map(iter, found)))
         placed = [(partition, next(outcomes[partition])) for partition in assigned]
         return [one if isinstance(one, BaseException) else (partition, one) for partition, one in placed]
 
-    async def _drop(self, client: AIOKafkaProducer) -> None:
+    @asynccontextmanager
+    async def _lent(self) -> AsyncIterator[AIOKafkaProducer]:
+        """The producer. One that was dropped is closed by the last who uses it: others' appends may be under way."""
+        client = await self._started()
+        self._users[client] += 1
+        try:
+            yield client
+        finally:
+            self._users[client] -= 1
+            if not self._users[client]:
+                del self._users[client]
+                if self._producer is not client:
+                    await close(client)
+
+    def _drop(self, client: AIOKafkaProducer) -> None:
         """Have the next append make another producer."""
         if self._producer is client:
             self._producer = None
-        await close(client)
 
     async def _started(self) -> AIOKafkaProducer:
         async with self._starting:
             if self._producer is None:
                 one = producer(self._options)
-                with said(f"broker {self._cluster.url}"):
-                    await patiently(one.start)
+                try:
+                    with said(f"broker {self._cluster.url}"):
+                        await patiently(one.start)
+                except BaseException:
+                    await close(one)
+                    raise
                 self._producer, self._sent = one, Sent()
             return self._producer
 

@@ -253,6 +253,16 @@ class BrokerContract:
             await _raises(FencedError, old.commit(late))
             assert await _state(other) == ([b"old", b"new"], {b"k": b"new"}, {("in", 0): 3})
 
+    async def test_a_fenced_commit_of_nothing_is_refused_too(self, storage: Storage) -> None:
+        """So an idle instance learns that it was fenced; a commit of nothing by the owner changes nothing."""
+        async with storage.brokers() as (broker, other):
+            old = await broker.open("app", "0", instance="old")
+            await old.commit(Commit())
+            new = await other.open("app", "0", instance="new")
+            await _raises(FencedError, old.commit(Commit()))
+            await new.commit(Commit())
+            assert await broker.committed("app") == {}
+
     async def test_tasks_and_apps_fence_only_themselves(self, storage: Storage) -> None:
         """Another task of the app, or another app, goes on committing; each app has its own offsets."""
         async with storage.brokers() as (broker, other):
