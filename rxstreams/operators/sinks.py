@@ -137,11 +137,14 @@ class ToTopic(Node):
         if self.plain and not any(issubclass(kind, bytes) for kind in set(map(type, b.values))):
             # By columns, at C speed: JSON under the stream's own keys and times.
             values, b = self.each(_to_json, b)
-            records = list(zip(values, topic_keys(b.keys) or repeat(None), b.times or repeat(None), repeat(())))
+            keys = topic_keys(b.keys)
+            records = list(zip(values, keys or repeat(None), b.times or repeat(None), repeat(())))
+            largest = max(map(len, values), default=0) + max((len(key or b"") for key in set(keys or ())), default=0)
         else:
             nothing = [None] * len(b)
             records, b = self.each(self.record, b, b.keys or nothing, b.times or nothing)
-        if self.limit is not None and max(map(_size, records), default=0) > self.limit:
+            largest = max(map(_size, records), default=0)
+        if self.limit is not None and largest > self.limit:
             records, b = self.each(self.check_size, b, records)
         self.host.write(self.topic, records, b.order)  # type: ignore[attr-defined]  # a run's host
         self.emit(b)

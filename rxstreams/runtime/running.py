@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rxstreams.brokers import connect
 from rxstreams.brokers.contract import Broker
@@ -36,9 +36,7 @@ from rxstreams.errors import (
 from rxstreams.feeds.topics import broker_url
 from rxstreams.log import logger
 from rxstreams.operators.arguments import check_count
-from rxstreams.operators.detecting import Detecting
 from rxstreams.operators.sinks import ViewSink
-from rxstreams.patterns import Match
 from rxstreams.runtime.graph import Graph
 from rxstreams.runtime.guarantee import Guarantee, guarantee_of
 from rxstreams.runtime.health import Health
@@ -48,6 +46,9 @@ from rxstreams.runtime.task import Task
 from rxstreams.state.keys import internal
 from rxstreams.stream import Stream
 from rxstreams.views import View
+
+if TYPE_CHECKING:
+    from rxstreams.patterns import Match
 
 __all__ = ["EXIT_FAILED", "EXIT_FENCED", "Running", "run", "start"]
 
@@ -113,6 +114,8 @@ class Running:
         Raises:
             ConfigError: If ``stream`` is not what ``detect`` returned, or not a part of this run.
         """
+        from rxstreams.operators.detecting import Detecting  # a run without patterns need not load them
+
         vertices = self.task.graph.vertices if self.task is not None else ()
         for vertex in vertices:
             if vertex.stream is stream and isinstance(vertex.node, Detecting):

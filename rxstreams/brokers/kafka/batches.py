@@ -27,7 +27,7 @@ TESTED = ("0.14.0",)
 """The versions of aiokafka of which this knows the insides."""
 _AT_ONCE = 2_000
 """Records that are taken from the client at once, by its public way."""
-_OFFSET, KEY, TIMESTAMP = map(attrgetter, ("offset", "key", "timestamp"))
+_OFFSET, KEY, TIMESTAMP, _HEADERS = map(attrgetter, ("offset", "key", "timestamp", "headers"))
 _SOUND = lambda: True  # noqa: E731  # a value among values
 
 
@@ -100,10 +100,7 @@ class Chunk(NamedTuple):
     @property
     def headers(self) -> Sequence[tuple[tuple[str, bytes], ...]] | None:
         """Their headers; None where none has any."""
-        for one in self.records:
-            if one.headers:
-                return [tuple(one.headers) for one in self.records]
-        return None
+        return [tuple(one.headers) for one in self.records] if any(map(_HEADERS, self.records)) else None
 
 
 def chunk() -> Chunk:
