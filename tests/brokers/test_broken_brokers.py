@@ -32,6 +32,14 @@ class ChecksTheFenceTooLate(MemoryBroker):
         await super()._apply(task, replace(commit, outputs={}))
 
 
+class AsksNobodyForNothing(MemoryBroker):
+    """Asks nobody for nothing."""
+
+    async def _apply(self, task: MemoryTask, commit: Commit) -> None:
+        if commit != Commit():
+            await super()._apply(task, commit)
+
+
 class FencesTheWholeApp(MemoryBroker):
     """Fences the whole app."""
 
@@ -292,6 +300,7 @@ class StoresWhateverComes(MemoryBroker):
 BROKEN: list[tuple[type[MemoryBroker], str]] = [
     (IgnoresTheFence, "a_fenced_commit_writes_nothing"),
     (ChecksTheFenceTooLate, "a_fenced_commit_writes_nothing"),
+    (AsksNobodyForNothing, "a_fenced_commit_of_nothing_is_refused_too"),
     (FencesTheWholeApp, "tasks_and_apps_fence_only_themselves"),
     (ForgetsOffsets, "a_commit_writes_outputs_puts_and_offsets"),
     (ForgetsOffsets, "after_a_lost_reply_the_store_has_the_whole_commit_or_none_of_it"),
