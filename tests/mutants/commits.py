@@ -171,7 +171,7 @@ MUTANTS = [
         "operators/folding.py",
         "            self.seed = loads(dumps(pack(self.seed)))",
         "            pass",
-        DOUBT,
+        f"{FAIL}what_an_attempt_had_folded_before_it_was_refused_is_not_folded_again",
     ),
     mutant(
         "positions are gone on from",

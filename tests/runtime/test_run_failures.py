@@ -84,6 +84,16 @@ async def test_after_a_doubtful_commit_the_run_begins_anew_and_results_are_exact
     assert running.finished
 
 
+async def test_what_an_attempt_had_folded_before_it_was_refused_is_not_folded_again() -> None:
+    """All of the input was worked on when the only commit was refused; the next attempt begins with nothing of it."""
+    broker = FaultyBroker(refuse_the_first)
+    await put(broker, range(N))
+    async with rxs.start(*pipeline(), app="app", broker=broker, commit_interval=60) as running:
+        await running.wait()
+        await exact(broker, running)
+    assert (broker.opened, len(broker.commits), running.statistics.records) == (2, 2, 2 * N)
+
+
 async def test_a_commit_before_a_lost_reply_is_not_made_twice() -> None:
     """A run that ends with a lost reply finds, when it begins anew, that it had finished."""
     broker = FaultyBroker(lose_the_reply)
