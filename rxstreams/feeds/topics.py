@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import builtins
 import os
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import is_dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_origin, is_typeddict, overload
@@ -21,7 +22,7 @@ from rxstreams.watermarks import Generator, TimestampSource, to_millis
 if TYPE_CHECKING:
     from rxstreams.brokers.contract import Broker
 
-__all__ = ["DEFAULT_BROKER", "TopicFeed", "broker_url", "from_topic"]
+__all__ = ["DEFAULT_BROKER", "TopicFeed", "broker_url", "from_topic", "opened"]
 
 T = TypeVar("T")
 When = Literal["earliest", "latest"] | datetime | float
@@ -34,6 +35,22 @@ _WAIT = 0.5
 def broker_url(url: str | None) -> str:
     """The broker to use: what is given, else the environment's ``RXSTREAMS_BROKER``, else a SQLite file in this folder."""
     return url or os.environ.get("RXSTREAMS_BROKER") or DEFAULT_BROKER
+
+
+@asynccontextmanager
+async def opened(broker: str | Broker | None) -> AsyncIterator[Broker]:
+    """A broker that is given, as it is; one that is named by its URL, or by ``broker_url``, is started and stopped."""
+    if broker is not None and not isinstance(broker, str):
+        yield broker
+        return
+    from rxstreams.brokers import connect  # describing a pipeline needs none
+
+    home = connect(broker_url(broker))
+    await home.start()
+    try:
+        yield home
+    finally:
+        await home.stop()
 
 
 @overload
@@ -180,15 +197,9 @@ class TopicFeed(msgspec.Struct, frozen=True):
         self, broker: Broker | None, positions: Mapping[int, int] | None, *, first: str | None
     ) -> AsyncGenerator[Chunk, None]:
         if broker is None:
-            from rxstreams.brokers import connect  # a run brings its broker, and describing a pipeline needs none
-
-            broker = connect(broker_url(None))
-            await broker.start()
-            try:
-                async for chunk in self.chunks(broker, positions, first=first):
+            async with opened(None) as home:
+                async for chunk in self.chunks(home, positions, first=first):
                     yield chunk
-            finally:
-                await broker.stop()
             return
         assert self.topic is not None
         reading = Reading(self, broker, self.topic)
@@ -196,8 +207,9 @@ class TopicFeed(msgspec.Struct, frozen=True):
         for partition, offset in reading.at.items():
             # A partition with a backlog is announced, so that those that are read before it do not make its records late. And
             # where reading begins elsewhere than at the start, that is committed even if nothing ever comes.
-            if reading.backlog[partition] or (positions is None and self.start not in (None, "earliest")):
-                yield Chunk(partition, (), (), offset, news="expected" if reading.backlog[partition] else None)
+            expected = offset < reading.ends[partition]
+            if expected or (positions is None and self.start not in (None, "earliest")):
+                yield Chunk(partition, (), (), offset, news="expected" if expected else None)
         while not reading.over:
             got = False
             near = reading.behind()
@@ -256,7 +268,8 @@ class Reading:
         self.feed, self.broker, self.topic = feed, broker, topic
         self.at: dict[int, int] = {}
         self.stop: dict[int, int] = {}
-        self.backlog: dict[int, bool] = {}
+        self.begin: dict[int, int] = {}
+        self.ends: dict[int, int] = {}
         self.silences = Silences(feed.silence)
 
     def has_read(self, partition: int) -> bool:
@@ -277,14 +290,14 @@ class Reading:
             begin = await self._first(self.feed.start or first, starts)
         else:
             begin = [positions.get(p, start) for p, start in enumerate(starts)]  # a new partition is taken from its start
-        self.at, ends = dict(enumerate(begin)), await self.broker.end_offsets(self.topic)
+        self.at = dict(enumerate(begin))
+        self.begin = dict(self.at)
+        self.ends = dict(enumerate(await self.broker.end_offsets(self.topic)))
         if self.feed.until == "end":
-            self.stop = dict(enumerate(ends))
+            self.stop = dict(self.ends)
         elif isinstance(self.feed.until, int):
             self.stop = dict(enumerate(await self.broker.offsets_at(self.topic, self.feed.until)))
-        self.backlog = {partition: at < self.stop.get(partition, ends[partition]) for partition, at in self.at.items()}
-        self.begin = dict(self.at)
-        self.ends = {partition: self.stop.get(partition, ends[partition]) for partition in self.at}
+        self.ends |= self.stop
 
     def behind(self) -> Collection[int]:
         """The partitions to read next: of a backlog, those of which the least is read, so that all come to the same time.

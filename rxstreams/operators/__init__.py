@@ -11,6 +11,7 @@ from rxstreams.stream.blueprint import fluent as _fluent
 if _TYPE_CHECKING:
     from rxstreams.operators.aggregating import aggregate
     from rxstreams.operators.buffering import buffer_with_count, buffer_with_time, buffer_with_time_or_count
+    from rxstreams.operators.calling import to_callable
     from rxstreams.operators.combining import combine_latest, merge, with_latest_from
     from rxstreams.operators.deduplicating import dedup
     from rxstreams.operators.delaying import delay, timeout
@@ -25,7 +26,7 @@ if _TYPE_CHECKING:
     from rxstreams.operators.once import distinct
     from rxstreams.operators.processing import process
     from rxstreams.operators.sharing import group_by, partition, share
-    from rxstreams.operators.sinks import to_callable, to_topic, to_view
+    from rxstreams.operators.sinks import to_topic, to_view
     from rxstreams.operators.taking import first, skip, skip_while, take, take_while
     from rxstreams.operators.timestamps import event_time
     from rxstreams.operators.timing import debounce, sample, throttle_first
@@ -92,6 +93,7 @@ __all__ = [
 _FAMILIES = {
     "aggregating": ("aggregate",),
     "buffering": ("buffer_with_count", "buffer_with_time", "buffer_with_time_or_count"),
+    "calling": ("to_callable",),
     "combining": ("combine_latest", "merge", "with_latest_from"),
     "once": ("distinct",),
     "deduplicating": ("dedup",),
@@ -105,7 +107,7 @@ _FAMILIES = {
     "neighbours": ("distinct_until_changed", "pairwise"),
     "processing": ("process",),
     "sharing": ("group_by", "partition", "share"),
-    "sinks": ("to_callable", "to_topic", "to_view"),
+    "sinks": ("to_topic", "to_view"),
     "ending": ("last", "take_last"),
     "taking": ("first", "skip", "skip_while", "take", "take_while"),
     "timestamps": ("event_time",),

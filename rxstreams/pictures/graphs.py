@@ -10,7 +10,8 @@ from typing import Any
 
 from rxstreams.errors import ConfigError
 from rxstreams.feeds.source import Source
-from rxstreams.operators.sinks import CallableSink, TopicSink, ViewSink
+from rxstreams.operators.calling import CallableSink
+from rxstreams.operators.sinks import TopicSink, ViewSink
 from rxstreams.patterns import Pattern
 from rxstreams.pictures.automata import mermaid_of, text_of
 from rxstreams.runtime.graph import Graph

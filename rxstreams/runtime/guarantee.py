@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rxstreams.feeds.source import Source
-from rxstreams.operators.sinks import CallableSink
+from rxstreams.operators.calling import CallableSink
 from rxstreams.runtime.opaque import Opaque
 
 if TYPE_CHECKING:

@@ -7,10 +7,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from rxstreams.brokers import connect
 from rxstreams.brokers.contract import Broker
 from rxstreams.errors import MissingTopicError
-from rxstreams.feeds.topics import broker_url
+from rxstreams.feeds.topics import opened
 
 __all__ = ["Lag", "lag"]
 
@@ -49,29 +48,20 @@ async def lag(app: str, *, broker: str | Broker | None = None, clock: Callable[[
     Raises:
         BrokerError: If the broker cannot be used.
     """
-    if broker is not None and not isinstance(broker, str):
-        return await _lag(app, broker, clock)
-    owned = connect(broker_url(broker))
-    await owned.start()
-    try:
-        return await _lag(app, owned, clock)
-    finally:
-        await owned.stop()
-
-
-async def _lag(app: str, broker: Broker, clock: Callable[[], float]) -> list[Lag]:
-    committed = await broker.committed(app)
-    found = []
-    for topic in sorted({topic for topic, _ in committed}):
-        try:
-            starts, ends = await broker.start_offsets(topic), await broker.end_offsets(topic)
-        except MissingTopicError:
-            continue  # deleted; what was committed of it stays
-        for partition, (start, end) in enumerate(zip(starts, ends)):
-            at = committed.get((topic, partition), start)
-            behind = end - max(at, start)
-            found.append(Lag(topic, partition, at, end, behind, await _age(broker, topic, partition, at, behind, clock())))
-    return found
+    async with opened(broker) as home:
+        committed = await home.committed(app)
+        found = []
+        for topic in sorted({topic for topic, _ in committed}):
+            try:
+                starts, ends = await home.start_offsets(topic), await home.end_offsets(topic)
+            except MissingTopicError:
+                continue  # deleted; what was committed of it stays
+            for partition, (start, end) in enumerate(zip(starts, ends)):
+                at = committed.get((topic, partition), start)
+                behind = end - max(at, start)
+                age = await _age(home, topic, partition, at, behind, clock())
+                found.append(Lag(topic, partition, at, end, behind, age))
+        return found
 
 
 async def _age(broker: Broker, topic: str, partition: int, at: int, behind: int, now: float) -> float:

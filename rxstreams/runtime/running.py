@@ -16,7 +16,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rxstreams.brokers import connect
 from rxstreams.brokers.contract import Broker
 from rxstreams.errors import (
     AuthorizationError,
@@ -33,7 +32,7 @@ from rxstreams.errors import (
     check_policy,
     seconds,
 )
-from rxstreams.feeds.topics import broker_url
+from rxstreams.feeds.topics import opened
 from rxstreams.log import logger
 from rxstreams.operators.arguments import check_count
 from rxstreams.operators.sinks import ViewSink
@@ -257,11 +256,7 @@ async def start(
         clock=clock,
     )
     _check_streams(streams)
-    owned = broker is None or isinstance(broker, str)
-    home = connect(broker_url(broker)) if broker is None or isinstance(broker, str) else broker
-    if owned:
-        await home.start()
-    try:
+    async with opened(broker) as home:
         running = Running(streams, home, settings)
         try:
             await running._begin()
@@ -270,9 +265,6 @@ async def start(
             await running.stop()
         if running._worker is not None and not running._worker.cancelled():
             running._worker.result()
-    finally:
-        if owned:
-            await home.stop()
 
 
 def run(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from rxstreams.brokers.contract import Broker, Commit, Put, TaskHandle
 from rxstreams.errors import BrokerError, OffsetsError
 from rxstreams.failpoints import failpoint
 from rxstreams.feeds.source import Chunk, Source
-from rxstreams.log import logger
+from rxstreams.log import Progress
 from rxstreams.operators.sinks import TopicSink, ToTopic, ToView, ViewSink
 from rxstreams.runtime.checkpoints import Checkpoints, Stateful
 from rxstreams.runtime.graph import Graph
@@ -84,7 +84,7 @@ class Task:
         self.finished = False
         self.stopping = False
         self.since_commit = 0
-        self.before = 0.0
+        self.commit_before = 0.0
         self.inputs: Inputs
         self.handle: TaskHandle
 
@@ -121,7 +121,8 @@ class Task:
         await self._open_ends()
         closed: list[str] = []
         if position is not None:
-            restored = self.checkpoints.restore(rows, self._progress())
+            progress = Progress("restoring", app=self.settings.app)
+            restored = self.checkpoints.restore(rows, lambda done, of: progress(done, of, groups=f"{done} of {of}"))
             assert restored is not None
             closed = self._resume(restored)
         failpoint("acquire.restored")
@@ -145,20 +146,6 @@ class Task:
                 await self.broker.create_table(table_of(self.settings.app, view.view))
         await self.broker.create_table(self.table)
         self.checkpoints.bound(await self.broker.record_limit(self.table))
-
-    def _progress(self) -> Callable[[int, int], None]:
-        """Tell once a second how far restoring is."""
-        began = told = self.loop.time()
-
-        def progress(done: int, groups: int) -> None:
-            nonlocal told
-            now = self.loop.time()
-            if now - told >= 1.0:
-                told = now
-                left = (now - began) / done * (groups - done)
-                logger().info("restoring", app=self.settings.app, groups=f"{done} of {groups}", seconds_left=round(left, 1))
-
-        return progress
 
     def _resume(self, position: Position) -> list[str]:
         self.epoch, self.finished = position.epoch, position.finished
@@ -262,8 +249,8 @@ class Task:
     def _interval(self) -> float:
         """The commit interval, stretched so that commits take no more than a quarter of the time."""
         # Of two, as one alone may have had to find the brokers, make a table, or wait for a disk.
-        least = min(self.before, self.statistics.commit_seconds) / SHARE_OF_COMMITS
-        self.before = self.statistics.commit_seconds
+        least = min(self.commit_before, self.statistics.commit_seconds) / SHARE_OF_COMMITS
+        self.commit_before = self.statistics.commit_seconds
         self.statistics.interval = max(self.settings.commit_interval, least)
         return self.statistics.interval
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from itertools import count
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, errors
@@ -17,10 +16,10 @@ from rxstreams.brokers.kafka.faults import cap_loggers, patiently, said
 from rxstreams.brokers.kafka.reading import Reader
 from rxstreams.brokers.kafka.security import Security
 from rxstreams.brokers.kafka.tasks import TABLE, TASKS, KafkaTask
-from rxstreams.brokers.kafka.writing import CODECS, Appender, close, producer
+from rxstreams.brokers.kafka.writing import CODECS, Appender, Dealer, close, producer
 from rxstreams.errors import BrokerError, ConfigError, MissingTopicError
 from rxstreams.failpoints import failpoint
-from rxstreams.log import logger
+from rxstreams.log import Progress, logger
 
 __all__ = ["KafkaBroker", "Security"]
 
@@ -73,7 +72,7 @@ class KafkaBroker:
             raise ConfigError(f"Kafka: compression_type={compression_type!r}; expected one of {', '.join(CODECS)}")
         self._codec = CODECS[compression_type]
         self._cluster = Cluster(self.url, self._options, replication, _settings(retention or Retention()), create=create)
-        self._keyless = count()
+        self._dealer = Dealer(self._cluster, self._codec, in_transaction=True)
         self._tasks: set[KafkaTask] = set()
 
     async def start(self) -> None:
@@ -128,16 +127,12 @@ class KafkaBroker:
             return TableRead(0, [])
         rows: dict[bytes, bytes | None] = {}
         at = after
-        now = asyncio.get_running_loop().time
-        began = told = now()
+        progress = Progress("reading a table", table=table)
         while at < end:
             read = await self._reader.read(table, 0, at, _READ_AT_ONCE, 64_000_000)
             rows.update(zip(read.keys or (), read.values))  # type: ignore[arg-type]  # rows have keys
             at = read.next_offset
-            if now() - told >= 1.0:
-                told, rate = now(), (at - after) / (now() - began)
-                left = round((end - at) / rate, 1)
-                logger().info("reading a table", table=table, records=at, of=end, per_second=round(rate), seconds_left=left)
+            progress(at - after, end - after, records=at, of=end)
         return TableRead(max(at, after), [(key, value) for key, value in rows.items() if value is not None or after])
 
     async def record_limit(self, topic: str, /) -> int | None:

@@ -177,8 +177,7 @@ class Reader:
     async def _give_up(self, source: _Topic, name: str) -> None:
         if self._topics.get(name) is source:
             del self._topics[name]
-        await closed(source.client.stop())
-        await closed(source.client._client.close())
+        await _close(source.client)
 
     async def wait(self, positions: Mapping[tuple[str, int], int], timeout: float) -> None:
         """See ``Broker.wait``."""
@@ -232,7 +231,7 @@ class Reader:
                 with said(f"broker {self._cluster.url}, topic {topic!r}"):
                     await patiently(client.start)
             except BaseException:
-                await closed(client.stop())
+                await _close(client)
                 raise
             source = self._topics[topic] = _Topic(client)
         if partition not in source.partitions:
@@ -277,3 +276,9 @@ class Reader:
             one.packed.extend(found.get(one.where, ()))
             with suppress(errors.IllegalStateError):
                 one.after = await source.client.position(one.where)
+
+
+async def _close(client: AIOKafkaConsumer) -> None:
+    """Close a client, or give up on that."""
+    await closed(client.stop())
+    await closed(client._client.close())

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 
 from aiokafka import AIOKafkaProducer, TopicPartition, errors
 
-from rxstreams.brokers.columns import Columns, check_puts, divide, from_records
+from rxstreams.brokers.columns import Columns, check_puts, from_records
 from rxstreams.brokers.contract import Commit, Put
 from rxstreams.brokers.kafka.faults import FENCED, UNKNOWN, unknown
-from rxstreams.brokers.kafka.partitioning import assign
 from rxstreams.brokers.kafka.writing import Batching, Sent, close, first_error, send
 from rxstreams.errors import BrokerError, FencedError, StorageFullError
 from rxstreams.failpoints import failpoint
@@ -108,17 +107,13 @@ class KafkaTask:
         return shares
 
     async def _shares(self, topic: str, columns: Columns) -> list[Share]:
-        partitions, how = await self._broker._cluster.make(topic), await self._batching(topic)
-        assigned = assign(columns.keys, len(columns.values), partitions, next(self._broker._keyless))
-        return [(topic, partition, share, how) for partition, share in divide(columns, assigned).items()]
+        _, shares, how = await self._broker._dealer.deal(topic, columns)
+        return [(topic, partition, share, how) for partition, share in shares.items()]
 
     async def _rows(self, table: str, puts: list[Put], now: int) -> list[Share]:
         await self._broker._cluster.make(table, settings=TABLE)
         columns = Columns([put.value for put in puts], array("q", (now,)) * len(puts), [put.key for put in puts])
-        return [(table, 0, columns, await self._batching(table))]
-
-    async def _batching(self, topic: str) -> Batching:
-        return Batching(await self._broker._cluster.limit(topic), self._broker._codec, in_transaction=True)
+        return [(table, 0, columns, await self._broker._dealer.batching(table))]
 
     async def _transact(self, shares: list[Share], offsets: Mapping[tuple[str, int], int]) -> None:
         producer, self._ending = self._producer, False

@@ -18,7 +18,7 @@ from rxstreams.brokers.kafka.faults import closed, patiently, said
 from rxstreams.brokers.kafka.partitioning import assign
 from rxstreams.failpoints import failpoint
 
-__all__ = ["CODECS", "Appender", "Batching", "Sent", "close", "first_error", "producer", "send"]
+__all__ = ["CODECS", "Appender", "Batching", "Dealer", "Sent", "close", "first_error", "producer", "send"]
 
 A = TypeVar("A")
 
@@ -61,6 +61,30 @@ class Batching(NamedTuple):
     def batch(self) -> BatchBuilder:
         """An empty batch."""
         return BatchBuilder(min(BATCH, self.limit), self.codec, is_transactional=self.in_transaction)
+
+
+class Dealer:
+    """Deals records out to a topic's partitions, and says how they become batches there.
+
+    Args:
+        cluster: Where topics are, and are made.
+        codec: How batches are compressed.
+        in_transaction: Whether they are of transactions.
+    """
+
+    def __init__(self, cluster: Cluster, codec: int, *, in_transaction: bool) -> None:
+        self._cluster, self._codec, self._in_transaction = cluster, codec, in_transaction
+        self._keyless = count()
+
+    async def deal(self, topic: str, columns: Columns) -> tuple[list[int], dict[int, Columns], Batching]:
+        """The partition of each record; each partition's share; how they become batches."""
+        partitions = await self._cluster.make(topic)
+        assigned = assign(columns.keys, len(columns.values), partitions, next(self._keyless))
+        return assigned, divide(columns, assigned), await self.batching(topic)
+
+    async def batching(self, topic: str) -> Batching:
+        """How records of a topic become batches."""
+        return Batching(await self._cluster.limit(topic), self._codec, self._in_transaction)
 
 
 class Sent:
@@ -142,14 +166,14 @@ class Appender:
     """
 
     def __init__(self, cluster: Cluster, options: Mapping[str, Any], codec: int) -> None:
-        self._cluster, self._options, self._codec = cluster, options, codec
+        self._cluster, self._options = cluster, options
+        self._dealer = Dealer(cluster, codec, in_transaction=False)
         self._queues: dict[str, list[_Call]] = {}
         self._working: dict[str, asyncio.Task[None]] = {}
         self._producer: AIOKafkaProducer | None = None
         self._sent = Sent()
         self._users: Counter[AIOKafkaProducer] = Counter()
         self._starting = asyncio.Lock()
-        self._keyless = count()
 
     async def append(self, topic: str, columns: Columns) -> list[tuple[int, int]]:
         """The (partition, offset) of each record, once all are there."""
@@ -204,10 +228,7 @@ class Appender:
 
     async def _send(self, topic: str, columns: Columns) -> list[tuple[int, int] | BaseException]:
         """What became of each record: its (partition, offset), or why it has none."""
-        partitions = await self._cluster.make(topic)
-        how = Batching(await self._cluster.limit(topic), self._codec, in_transaction=False)
-        assigned = assign(columns.keys, len(columns.values), partitions, next(self._keyless))
-        shares = divide(columns, assigned)
+        assigned, shares, how = await self._dealer.deal(topic, columns)
         async with self._lent() as client:
             sending = asyncio.gather(*(send(client, topic, partition, share, how) for partition, share in shares.items()))
             found: list[list[Outcome]] = []
