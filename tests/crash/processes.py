@@ -12,12 +12,13 @@ from zlib import crc32
 
 import msgspec
 
-from rxstreams.brokers import Record
+from rxstreams.brokers import Broker, Record
 from rxstreams.brokers.sqlite import SqliteBroker
 from rxstreams.testing.brokers import read_all
 from tests.crash.worker import Event
 
 T = TypeVar("T")
+B = TypeVar("B", bound=Broker)
 ROOT = Path(__file__).parents[2]
 started: list[subprocess.Popen[str]] = []
 WORKER = Path(__file__).with_name("worker.py")
@@ -63,11 +64,10 @@ def until(condition: Callable[[], T], *, within: float = 30.0) -> T:
     raise AssertionError(f"not within {within} s: {condition}")
 
 
-def on(path: Path, use: Callable[[SqliteBroker], Coroutine[Any, Any, T]]) -> T:
-    """What ``use`` makes of a broker that is opened on the file for it alone."""
+def used(broker: B, use: Callable[[B], Coroutine[Any, Any, T]]) -> T:
+    """What ``use`` makes of a broker that is opened for it alone."""
 
     async def main() -> T:
-        broker = SqliteBroker(path)
         await broker.start()
         try:
             return await use(broker)
@@ -75,6 +75,11 @@ def on(path: Path, use: Callable[[SqliteBroker], Coroutine[Any, Any, T]]) -> T:
             await broker.stop()
 
     return asyncio.run(main())
+
+
+def on(path: Path, use: Callable[[SqliteBroker], Coroutine[Any, Any, T]]) -> T:
+    """What ``use`` makes of a broker on the file."""
+    return used(SqliteBroker(path), use)
 
 
 def keys_of(partitions: int) -> list[bytes]:

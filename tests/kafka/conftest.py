@@ -10,6 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 pytest.register_assert_rewrite("rxstreams.testing.brokers")
 
+from rxstreams.brokers.kafka import KafkaBroker  # noqa: E402
 from tests.crash.processes import reap  # noqa: E402
 from tests.servers.kafka import KafkaServer, running  # noqa: E402
 
@@ -43,3 +44,21 @@ async def kafka(server: KafkaServer) -> AsyncIterator[str]:
     await emptied(server.address)
     yield server.address
     reap()
+
+
+@pytest_asyncio.fixture
+async def broker(kafka: str) -> AsyncIterator[KafkaBroker]:
+    """A broker, started."""
+    one = KafkaBroker(kafka)
+    await one.start()
+    yield one
+    await one.stop()
+
+
+@pytest_asyncio.fixture
+async def admin(kafka: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    """Somebody who makes topics, and deletes them, or records of them."""
+    one = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await one.start()
+    yield one
+    await one.close()

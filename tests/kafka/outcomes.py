@@ -13,7 +13,7 @@ from rxstreams.brokers.kafka import KafkaBroker
 from rxstreams.brokers.kafka.partitioning import assign
 from rxstreams.brokers.memory import MemoryBroker
 from rxstreams.testing.brokers import read_all
-from tests.crash.processes import event
+from tests.crash.processes import event, used
 from tests.kafka.worker import TOPICS, pipeline
 
 T = TypeVar("T")
@@ -29,17 +29,13 @@ PARTS = [
 
 
 def on(address: str, use: Callable[[Broker], Coroutine[Any, Any, T]]) -> T:
-    """What ``use`` makes of a broker that is opened for it alone."""
+    """What ``use`` makes of a broker on Kafka."""
+    return used(KafkaBroker(address), use)
 
-    async def main() -> T:
-        broker = KafkaBroker(address)
-        await broker.start()
-        try:
-            return await use(broker)
-        finally:
-            await broker.stop()
 
-    return asyncio.run(main())
+async def values(broker: Broker, topic: str, partition: int = 0) -> list[bytes | None]:
+    """All values of a topic's partition."""
+    return [value for read in await read_all(broker, topic, partition) for value in read.values]
 
 
 async def filled(broker: Broker, records: int) -> None:

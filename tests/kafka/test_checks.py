@@ -2,11 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from structlog.testing import capture_logs
 
@@ -17,32 +15,10 @@ from rxstreams.brokers.kafka import KafkaBroker
 from rxstreams.errors import BrokerError, ConfigError, DeadLetter, EncodeError, MissingTopicError, OffsetsError
 from rxstreams.runtime.offsets import Offsets
 from rxstreams.testing.brokers import read_all
+from tests.kafka.outcomes import values
 from tests.servers.kafka import KafkaServer
 
 pytestmark = [pytest.mark.servers, pytest.mark.kafka, pytest.mark.timeout(120), pytest.mark.asyncio]
-
-
-@pytest_asyncio.fixture
-async def broker(kafka: str) -> AsyncIterator[KafkaBroker]:
-    """A broker."""
-    one = KafkaBroker(kafka)
-    await one.start()
-    yield one
-    await one.stop()
-
-
-@pytest_asyncio.fixture
-async def admin(kafka: str) -> AsyncIterator[AIOKafkaAdminClient]:
-    """Somebody who makes and deletes topics."""
-    one = AIOKafkaAdminClient(bootstrap_servers=kafka)
-    await one.start()
-    yield one
-    await one.close()
-
-
-async def values(broker: KafkaBroker, topic: str) -> list[bytes | None]:
-    """All values of a topic."""
-    return [value for read in await read_all(broker, topic) for value in read.values]
 
 
 async def copied(broker: KafkaBroker, offsets: Offsets | None = None) -> list[bytes | None]:

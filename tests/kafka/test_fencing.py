@@ -6,17 +6,16 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 
-from rxstreams.brokers import Broker, Commit, Record
+from rxstreams.brokers import Commit, Record
 from rxstreams.brokers.kafka import KafkaBroker
 from rxstreams.errors import CommitUnknownError
 from rxstreams.runtime import EXIT_FENCED
-from rxstreams.testing.brokers import read_all
 from tests.crash.processes import ended, event, numbered, start, until
+from tests.kafka.outcomes import on, values
 from tests.servers.kafka import running
 
 pytestmark = [pytest.mark.servers, pytest.mark.kafka, pytest.mark.timeout(180)]
@@ -34,36 +33,20 @@ class Topics:
     def __init__(self, address: str) -> None:
         self.address = address
 
-    def on(self, use: Any) -> Any:
-        """What ``use`` makes of a broker."""
-
-        async def main() -> Any:
-            broker = KafkaBroker(self.address)
-            await broker.start()
-            try:
-                return await use(broker)
-            finally:
-                await broker.stop()
-
-        return asyncio.run(main())
-
     def fill(self) -> None:
         """Put the input there."""
         events = [event("p", seq) for seq in range(RECORDS)]
-        self.on(lambda broker: broker.append("in", [Record(msgspec.json.encode(one)) for one in events]))
+        on(self.address, lambda broker: broker.append("in", [Record(msgspec.json.encode(one)) for one in events]))
 
     def committed(self) -> int:
         """How many records the follower has committed."""
-        found = self.on(lambda broker: broker.committed("follow"))
+        found = on(self.address, lambda broker: broker.committed("follow"))
         return sum(found.values())
 
     def whole(self) -> None:
         """Every input's output is there once, and in order."""
-
-        async def use(broker: Broker) -> list[Any]:
-            return [msgspec.json.decode(value or b"") for read in await read_all(broker, "out") for value in read.values]
-
-        assert numbered(self.on(use)) == {"p": list(range(RECORDS))}
+        found = on(self.address, lambda broker: values(broker, "out"))
+        assert numbered([msgspec.json.decode(value or b"") for value in found]) == {"p": list(range(RECORDS))}
 
     def begin(self, delay: float) -> subprocess.Popen[str]:
         """Start a follower."""
@@ -140,5 +123,5 @@ async def test_an_id_that_the_broker_has_forgotten_is_not_another_instance(tmp_p
             await handle.commit(Commit({"out": [Record(b"1")]}))
         handle = await broker.open("app", "0", instance="the only one")
         await handle.commit(Commit({"out": [Record(b"2")]}))
-        assert [value for read in await read_all(broker, "out") for value in read.values] == [b"0", b"2"]
+        assert await values(broker, "out") == [b"0", b"2"]
         await broker.stop()

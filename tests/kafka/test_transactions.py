@@ -1,7 +1,6 @@
 """A commit on Kafka is whole or not there, also where the client by itself would commit a part, or go on with what is broken."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -14,27 +13,9 @@ from rxstreams import operators as ops
 from rxstreams.brokers import Commit, Put, Record
 from rxstreams.brokers.kafka import KafkaBroker, batches
 from rxstreams.errors import BrokerError, CommitUnknownError, FencedError
-from rxstreams.testing.brokers import read_all
+from tests.kafka.outcomes import values
 
 pytestmark = [pytest.mark.servers, pytest.mark.kafka, pytest.mark.timeout(60), pytest.mark.asyncio]
-
-
-@pytest_asyncio.fixture
-async def broker(kafka: str) -> AsyncIterator[KafkaBroker]:
-    """A broker."""
-    one = KafkaBroker(kafka)
-    await one.start()
-    yield one
-    await one.stop()
-
-
-@pytest_asyncio.fixture
-async def admin(kafka: str) -> AsyncIterator[AIOKafkaAdminClient]:
-    """Somebody who makes topics, and deletes from them."""
-    one = AIOKafkaAdminClient(bootstrap_servers=kafka)
-    await one.start()
-    yield one
-    await one.close()
 
 
 @pytest_asyncio.fixture
@@ -42,13 +23,6 @@ async def small(admin: AIOKafkaAdminClient) -> str:
     """A topic that takes small records only."""
     await admin.create_topics([NewTopic("small", 1, 1, topic_configs={"max.message.bytes": "5000"})])
     return "small"
-
-
-async def values(broker: KafkaBroker, topic: str, partition: int = 0) -> list[bytes | None]:
-    """All values of a topic; none if it is not there."""
-    if topic not in await broker.topics():
-        return []
-    return [value for read in await read_all(broker, topic, partition) for value in read.values]
 
 
 TOO_LARGE = Record(b"x" * 6_000)

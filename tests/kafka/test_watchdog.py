@@ -1,10 +1,8 @@
 """Clients that have lost the task that works for them are made anew, and what waits for brokers is bounded."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 
 import rxstreams as rxs
 from rxstreams import operators as ops
@@ -12,17 +10,9 @@ from rxstreams.brokers import Commit, Record
 from rxstreams.brokers.kafka import KafkaBroker, faults, writing
 from rxstreams.errors import BrokerError, CommitUnknownError
 from rxstreams.testing.brokers import read_all
+from tests.kafka.outcomes import values
 
 pytestmark = [pytest.mark.servers, pytest.mark.kafka, pytest.mark.timeout(120), pytest.mark.asyncio]
-
-
-@pytest_asyncio.fixture
-async def broker(kafka: str) -> AsyncIterator[KafkaBroker]:
-    """A broker."""
-    one = KafkaBroker(kafka)
-    await one.start()
-    yield one
-    await one.stop()
 
 
 LARGE = Record(b"x" * 800_000)
@@ -61,7 +51,7 @@ async def test_a_run_goes_on_when_its_client_fetches_no_more(broker: KafkaBroker
                 await asyncio.sleep(0.2)
             while sum(row.records for row in await rxs.lag("copy", broker=broker)):  # noqa: ASYNC110  # ditto
                 await asyncio.sleep(0.05)
-    assert [value for read in await read_all(broker, "out") for value in read.values] == appended
+    assert await values(broker, "out") == appended
 
 
 @pytest.mark.parametrize("records", [1, 3])
@@ -77,7 +67,7 @@ async def test_appends_get_another_producer_when_the_last_sends_no_more(
     with pytest.raises(BrokerError):
         await broker.append("in", [LARGE] * records)
     await broker.append("in", [Record(b"2")])
-    assert [value for read in await read_all(broker, "in") for value in read.values] == [b"0", b"2"]
+    assert await values(broker, "in") == [b"0", b"2"]
 
 
 @pytest.mark.parametrize("records", [1, 3])
@@ -93,7 +83,7 @@ async def test_a_commit_whose_producer_sends_no_more_is_in_doubt(
         await handle.commit(Commit({"out": [LARGE] * records}))
     handle = await broker.open("app", "0", instance="test")
     await handle.commit(Commit({"out": [Record(b"2")]}))
-    assert [value for read in await read_all(broker, "out") for value in read.values] == [b"0", b"2"]
+    assert await values(broker, "out") == [b"0", b"2"]
 
 
 async def test_a_client_that_cannot_reach_the_brokers_is_made_anew(broker: KafkaBroker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,4 +119,4 @@ async def test_a_producer_is_renewed_before_it_numbers_its_records_wrongly(
     handle = await broker.open("app", "0", instance="test")
     await handle.commit(Commit({"out": [Record(b"3")]}))
     for topic in ("in", "out"):
-        assert [value for read in await read_all(broker, topic) for value in read.values] == [b"0", b"1", b"2", b"3"]
+        assert await values(broker, topic) == [b"0", b"1", b"2", b"3"]
