@@ -135,6 +135,12 @@ WRONG = {
     "no TLS to a port with TLS": ("ssl", [], "", "perhaps it expects another security_protocol"),
     "TLS to a port without": ("plain", [CA], "", "perhaps it expects another security_protocol"),
     "no user to a port with SASL": ("sasl", [], "", "perhaps it expects another security_protocol"),
+    "a user to a port without SASL": (
+        "plain",
+        ["security_protocol=SASL_PLAINTEXT"],
+        ANN,
+        "asks nobody for a user; perhaps it expects another security_protocol",
+    ),
     "wrong password": ("both", [CA], "ann:t0p-s3crets@", "refused the user or the password"),
     "wrong password by PLAIN": ("both", [CA, "sasl_mechanism=PLAIN"], "ann:t0p-s3crets@", "refused the user or the password"),
     "unknown user": ("sasl", ["security_protocol=SASL_PLAINTEXT"], f"bob:{SECRET}@", "refused the user or the password"),

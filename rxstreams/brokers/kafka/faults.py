@@ -132,6 +132,8 @@ async def _why_not(host: str, port: int, how: Mapping[str, Any]) -> str:
         return "refused the user or the password"
     except (ssl.SSLError, TimeoutError, ConnectionResetError, ConnectionAbortedError, errors.KafkaConnectionError) as error:
         return f"ends the connection, or does not answer ({error!r}); {other}"
+    except errors.IllegalSaslStateError:
+        return f"asks nobody for a user; {other}"
     except OSError as error:
         return f"cannot be reached ({error})"
     except errors.KafkaError as error:
