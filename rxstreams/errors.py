@@ -9,6 +9,7 @@
     │   ├── OperatorError            a user's function raised
     │   ├── EncodeError              a result that cannot be encoded, or is too large for its topic
     │   └── SinkError                a sink outside the broker refused a record
+    ├── FeedError                    a feed from outside cannot be read, or not any more
     ├── BrokerError                  the broker cannot do what was asked
     │   ├── AuthorizationError       the user may not do it there
     │   ├── FencedError              a newer instance of the app has taken over
@@ -42,6 +43,7 @@ __all__ = [
     "DeadLetter",
     "DecodeError",
     "EncodeError",
+    "FeedError",
     "FencedError",
     "FormatError",
     "GraphError",
@@ -112,6 +114,10 @@ class EncodeError(RecordError):
 
 class SinkError(RecordError):
     """Raised when a sink outside the broker refused a record."""
+
+
+class FeedError(RxStreamsError):
+    """Raised when a feed from outside (HTTP, files) cannot be read, or not any more; what was read before stays committed."""
 
 
 class BrokerError(RxStreamsError):

@@ -80,7 +80,7 @@ class IterableFeed(msgspec.Struct, frozen=True, eq=False):
     idle_after: float | None = None
 
     async def chunks(
-        self, broker: Broker | None, positions: Mapping[int, int] | None, *, first: str | None
+        self, broker: Broker | None, positions: Mapping[int, int] | None, *, first: str | None, saved: Mapping[Any, Any]
     ) -> AsyncGenerator[Chunk, None]:
         offset = (positions or {}).get(0, 0)
         items = iter(self.iterable) if self.weakness else islice(self.iterable, offset, None)
@@ -186,7 +186,7 @@ class AsyncIterableFeed(msgspec.Struct, frozen=True, eq=False):
     topic: str | None = None
 
     async def chunks(
-        self, broker: Broker | None, positions: Mapping[int, int] | None, *, first: str | None
+        self, broker: Broker | None, positions: Mapping[int, int] | None, *, first: str | None, saved: Mapping[Any, Any]
     ) -> AsyncGenerator[Chunk, None]:
         offset = (positions or {}).get(0, 0)
         items = self.iterable if isinstance(self.iterable, AsyncIterable) else self.iterable()

@@ -13,6 +13,7 @@ import msgspec
 from rxstreams.batch import Batch
 from rxstreams.errors import ConfigError, DecodeError, Policy, TimestampError, check_policy, seconds
 from rxstreams.operators.arguments import check_function, column_of, field_of
+from rxstreams.state.codec import TAGGED
 from rxstreams.stream import Node
 from rxstreams.watermarks import END, SECONDS_BELOW, Bounded, Generator, TimestampSource, Watermarks, generator_of, to_millis
 
@@ -41,6 +42,8 @@ class Chunk(msgspec.Struct):
     """What a chunk without records tells: that the partition has some which are not read yet, so that its time is to be waited
     for; that it was asked and had none for ``idle_after``, or has ended; or that this is so of every partition.
     """
+    saves: Callable[[int], tuple[Any, Any]] | None = None
+    """What to save, and under which name, after the first n of these records: the feed gets it back after a restart."""
 
     def cut(self, start: int, stop: int) -> Chunk:
         """The records from ``start`` up to ``stop``."""
@@ -54,7 +57,12 @@ class Chunk(msgspec.Struct):
             self.timestamps and self.timestamps[part],
             self.keys and self.keys[part],
             self.headers and self.headers[part],
+            saves=self.saves and partial(_after, self.saves, start),
         )
+
+
+def _after(saves: Callable[[int], tuple[Any, Any]], before: int, n: int) -> tuple[Any, Any]:
+    return saves(before + n)
 
 
 class Feed(Protocol):
@@ -83,7 +91,7 @@ class Feed(Protocol):
     def idle_after(self) -> float | None: ...
 
     def chunks(
-        self, broker: Broker | None, positions: Mapping[int, int] | None, *, first: str | None
+        self, broker: Broker | None, positions: Mapping[int, int] | None, *, first: str | None, saved: Mapping[Any, Any]
     ) -> AsyncGenerator[Chunk, None]:
         """The records after ``positions`` (per partition the next offset), as they come; ends where the source ends.
 
@@ -91,6 +99,7 @@ class Feed(Protocol):
             broker: Where topics are.
             positions: None at the very first start.
             first: Where to begin then, if the source was not told: ``"earliest"`` in a run, ``"latest"`` in a subscription.
+            saved: What its chunks gave to save (``Chunk.saves``), as of the last commit.
         """
         ...
 
@@ -138,9 +147,13 @@ class Stamping(msgspec.Struct, frozen=True):
 
 
 class Source(Node):
-    """The node of every source: decodes, stamps, emits. A run pushes chunks into it; a subscription lets it read its feed."""
+    """The node of every source: decodes, stamps, emits. A run pushes chunks into it; a subscription lets it read its feed.
+
+    ``states`` has what the feed is given back after a restart; the operation of such a feed is ``stateful``.
+    """
 
     ports = 0
+    codec = TAGGED
 
     def __init__(
         self,
@@ -164,6 +177,8 @@ class Source(Node):
 
     def push(self, chunk: Chunk, *, numbered: bool) -> None:
         """Emit a chunk's records as one batch; ``numbered`` where somebody downstream needs their order."""
+        if chunk.saves is not None:
+            self.note(*chunk.saves(len(chunk.values)))
         if not len(chunk.values):
             self.hear(chunk)
         else:
@@ -183,6 +198,14 @@ class Source(Node):
             self.error_type = TimestampError
             self.emit(self.stamp(b, chunk.partition))
         self.forward(self.times.now)
+
+    def note(self, name: Any, value: Any) -> None:
+        """Save what the feed wants back after a restart; None is nothing any more."""
+        if value is not None:
+            self.states[name] = value
+        else:
+            self.states.pop(name, None)
+        self.dirty.add(name)
 
     def hear(self, chunk: Chunk) -> None:
         """Take in what a chunk without records tells of its partition."""
@@ -258,7 +281,7 @@ class Source(Node):
         self.task.add_done_callback(self._report)
 
     async def _read(self) -> None:
-        async with aclosing(self.feed.chunks(None, None, first="latest")) as chunks:
+        async with aclosing(self.feed.chunks(None, None, first="latest", saved={})) as chunks:
             async for chunk in chunks:
                 for i in range(len(chunk.values)):
                     if self.host.pace is not None and self.host.pace.full:

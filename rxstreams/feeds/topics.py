@@ -194,11 +194,11 @@ class TopicFeed(msgspec.Struct, frozen=True):
     idle_after: float | None = None
 
     async def chunks(
-        self, broker: Broker | None, positions: Mapping[int, int] | None, *, first: str | None
+        self, broker: Broker | None, positions: Mapping[int, int] | None, *, first: str | None, saved: Mapping[Any, Any]
     ) -> AsyncGenerator[Chunk, None]:
         if broker is None:
             async with opened(None) as home:
-                async for chunk in self.chunks(home, positions, first=first):
+                async for chunk in self.chunks(home, positions, first=first, saved=saved):
                     yield chunk
             return
         assert self.topic is not None

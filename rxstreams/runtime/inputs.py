@@ -63,8 +63,9 @@ class Inputs:
         assert isinstance(vertex.node, Source)
         queue, last, now = self._ready[vertex], None, asyncio.get_running_loop().time
         positions = None if known is None else dict(known)  # the task moves its own on
+        saved = dict(vertex.node.states)
         try:
-            async with aclosing(vertex.node.feed.chunks(self.broker, positions, first="earliest")) as chunks:
+            async with aclosing(vertex.node.feed.chunks(self.broker, positions, first="earliest", saved=saved)) as chunks:
                 self._asked[vertex] = now()
                 async for chunk in chunks:
                     del self._asked[vertex]

@@ -17,7 +17,7 @@ __all__ = ["check_topology", "topology_of"]
 
 def topology_of(graph: Graph) -> list[OperatorRecord]:
     """What the graph has that is saved: stateful operators and sources."""
-    return [OperatorRecord(vertex.identity, vertex.fingerprint) for vertex in (*graph.sources, *graph.stateful)]
+    return [OperatorRecord(vertex.identity, vertex.fingerprint) for vertex in dict.fromkeys((*graph.sources, *graph.stateful))]
 
 
 def check_topology(graph: Graph, rows: list[tuple[bytes, bytes | None]]) -> Position | None:

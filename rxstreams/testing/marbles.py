@@ -205,7 +205,7 @@ class ByHand(NamedTuple):
     topic: str | None = None
     idle_after: float | None = None
 
-    def chunks(self, broker: Any, positions: Any, *, first: Any) -> Any:
+    def chunks(self, broker: Any, positions: Any, *, first: Any, saved: Any) -> Any:
         """Nothing reads it."""
         raise NotImplementedError
 

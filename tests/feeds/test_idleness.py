@@ -234,7 +234,7 @@ def test_a_partition_that_is_not_asked_is_not_idle(late: bool) -> None:
     async def main() -> list[Any]:
         told = Told()
         await told.create()
-        chunks = source().operation.ends.chunks(told.broker, None, first=None)
+        chunks = source().operation.ends.chunks(told.broker, None, first=None, saved={})
         await told.put(1.0)
         assert (await anext(chunks)).news == "expected"
         assert len((await anext(chunks)).values) == 1

@@ -242,7 +242,7 @@ async def test_records_that_are_deleted_while_a_run_is_behind_are_an_error() -> 
     """A gap at the start of the log is told from one that a broker's numbering makes."""
     broker = await filled(1, 2, 3)
     feed = rxs.from_topic("in", AsStruct).operation.ends
-    chunks = feed.chunks(broker, None, first=None)
+    chunks = feed.chunks(broker, None, first=None, saved={})
     assert len((await anext(chunks)).values) == 0, "the backlog is announced"
     await broker.create_topic("in", retention=Retention(max_bytes=0))
     await broker.append("in", [Record(b'{"n":4}')])

@@ -64,7 +64,7 @@ class Lines:
     idle_after: float | None = None
 
     async def chunks(
-        self, broker: Broker | None, positions: Mapping[int, int] | None, *, first: str | None
+        self, broker: Broker | None, positions: Mapping[int, int] | None, *, first: str | None, saved: Mapping[Any, Any]
     ) -> AsyncIterator[Chunk]:
         raise NotImplementedError
         yield
