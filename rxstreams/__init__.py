@@ -35,31 +35,27 @@ from rxstreams.errors import (
     Skip,
     Stop,
 )
-from rxstreams.stream import Operator, Stream
+from rxstreams.stream import Stream
 from rxstreams.windows import Windowed, calendar, counting, hopping, session, sliding, tumbling
 
 if TYPE_CHECKING:
     from rxstreams import testing
-    from rxstreams.brokers import Broker, Record, connect
+    from rxstreams.brokers import connect
     from rxstreams.feeds import from_async_iterable, from_iterable, from_topic
     from rxstreams.operators.joins.tables import latest_by_key, table
-    from rxstreams.pictures import draw, table_of_operators
-    from rxstreams.runtime import Failure, Running, explain_time, lag, run, start
-    from rxstreams.state.keyed import Context, KeyedOperator
+    from rxstreams.operators.threads import in_thread
+    from rxstreams.pictures import draw
+    from rxstreams.runtime import Running, explain_memory, explain_time, lag, run, start
+    from rxstreams.state.keyed import KeyedOperator
     from rxstreams.views import View, view
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Broker",
     "BrokerError",
     "ConfigError",
-    "Context",
     "DeadLetter",
-    "Failure",
     "KeyedOperator",
-    "Operator",
-    "Record",
     "Retry",
     "Running",
     "RxStreamsError",
@@ -73,11 +69,13 @@ __all__ = [
     "connect",
     "counting",
     "draw",
+    "explain_memory",
     "explain_time",
     "from_async_iterable",
     "from_iterable",
     "from_topic",
     "hopping",
+    "in_thread",
     "lag",
     "latest_by_key",
     "operators",
@@ -86,20 +84,19 @@ __all__ = [
     "sliding",
     "start",
     "table",
-    "table_of_operators",
     "testing",
     "tumbling",
     "view",
-    "windows",
 ]
 
 _LATER = {
-    **dict.fromkeys(("Broker", "Record", "connect"), "rxstreams.brokers"),
+    "connect": "rxstreams.brokers",
     **dict.fromkeys(("from_async_iterable", "from_iterable", "from_topic"), "rxstreams.feeds"),
     **dict.fromkeys(("latest_by_key", "table"), "rxstreams.operators.joins.tables"),
-    **dict.fromkeys(("Context", "KeyedOperator"), "rxstreams.state.keyed"),
-    **dict.fromkeys(("draw", "table_of_operators"), "rxstreams.pictures"),
-    **dict.fromkeys(("Failure", "Running", "explain_time", "lag", "run", "start"), "rxstreams.runtime"),
+    "in_thread": "rxstreams.operators.threads",
+    "KeyedOperator": "rxstreams.state.keyed",
+    "draw": "rxstreams.pictures",
+    **dict.fromkeys(("Running", "explain_memory", "explain_time", "lag", "run", "start"), "rxstreams.runtime"),
     **dict.fromkeys(("View", "view"), "rxstreams.views"),
 }
 

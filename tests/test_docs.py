@@ -16,6 +16,7 @@ from reactivex import operators as rx
 
 import rxstreams
 from rxstreams import operators
+from rxstreams.pictures import table_of_operators
 from rxstreams.pictures.catalogue import LINES, page
 from rxstreams.testing import run_marbles
 from tests.operators.test_arguments import BUILD
@@ -109,7 +110,7 @@ def test_an_operator_says_what_it_takes_holds_and_when_it_ends(name: str) -> Non
 def test_an_operator_is_what_it_says(name: str) -> None:
     """What a docstring says of interleaving and clock, and of holding nothing, is what the blueprint says."""
     row, operation = (
-        rxstreams.table_of_operators()[name],
+        table_of_operators()[name],
         rxstreams.from_iterable([1]).pipe(operators.key_by(bool), BUILD[name]()).operation,
     )
     assert row.depends_on == operation.depends_on
@@ -120,7 +121,7 @@ def test_an_operator_is_what_it_says(name: str) -> None:
 
 def test_names_of_rxpy_exist() -> None:
     """What the catalogue calls an operator of RxPY is one, and every operator of ours that RxPY has by that name says so."""
-    for row in rxstreams.table_of_operators():
+    for row in table_of_operators():
         theirs = re.findall(r"``(\w+)``", row.rxpy)
         assert all(hasattr(rx, one) for one in theirs), row.name
         assert row.name in theirs or not hasattr(rx, row.name), row.name
@@ -129,13 +130,13 @@ def test_names_of_rxpy_exist() -> None:
 def test_the_page_of_operators_is_up_to_date() -> None:
     """docs/operators.md is what `make docs` makes of the docstrings now, and has a section for each operator."""
     made = (ROOT / "docs" / "operators.md").read_text()
-    assert made == page(rxstreams.table_of_operators()), "docs/operators.md is out of date: run `make docs`"
+    assert made == page(table_of_operators()), "docs/operators.md is out of date: run `make docs`"
     assert re.findall(r"^## (\w+)$", made, re.MULTILINE) == operators.__all__
 
 
 def test_the_table_of_operators_is_shown_everywhere() -> None:
     """As text, as Markdown and as HTML it has every operator; a row is found by its name, and a part is a table again."""
-    table = rxstreams.table_of_operators()
+    table = table_of_operators()
     for shown in (str(table), table._repr_markdown_(), table._repr_html_(), repr(table)):
         assert all(name in shown for name in operators.__all__)
     assert table["map"].kafka_streams == "``mapValues``"

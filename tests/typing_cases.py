@@ -9,6 +9,8 @@ from reactivex import Observable, operators as rx
 
 import rxstreams as rxs
 from rxstreams import aggregates as agg, operators as ops
+from rxstreams.state.keyed import Context
+from rxstreams.stream import Operator
 from rxstreams.watermarks import Late
 
 
@@ -202,14 +204,14 @@ class Total:
         """Return the first state."""
         return [0.0]
 
-    def process(self, state: list[float], key: str, value: Order, time: int, ctx: rxs.Context[list[float], bytes]) -> None:
+    def process(self, state: list[float], key: str, value: Order, time: int, ctx: Context[list[float], bytes]) -> None:
         """Handle a record."""
         state[0] += value.amount
         assert_type(ctx.watermark, int)
         ctx.emit(value.id.encode())
         ctx.replace([0.0])
 
-    def on_timer(self, state: list[float], key: str, time: int, ctx: rxs.Context[list[float], bytes]) -> None:
+    def on_timer(self, state: list[float], key: str, time: int, ctx: Context[list[float], bytes]) -> None:
         """Handle a timer."""
 
 
@@ -284,7 +286,7 @@ def own(source: Observable[Order]) -> rxs.Stream[bytes]:
 
 def operators() -> None:
     """A function of a user is an operator like ours."""
-    operator: rxs.Operator[Order, bytes] = own
+    operator: Operator[Order, bytes] = own
     assert_type(orders.pipe(operator), rxs.Stream[bytes])
     assert_type(orders.pipe(own, ops.take(1)), rxs.Stream[bytes])
 

@@ -78,6 +78,7 @@ class IterableFeed(msgspec.Struct, frozen=True, eq=False):
     finish: bool = True
     topic: str | None = None
     idle_after: float | None = None
+    fetch: int = FETCH
 
     async def chunks(
         self, broker: Broker | None, positions: Mapping[int, int] | None, *, first: str | None, saved: Mapping[Any, Any]
@@ -184,6 +185,7 @@ class AsyncIterableFeed(msgspec.Struct, frozen=True, eq=False):
     live: bool = True
     finish: bool = True
     topic: str | None = None
+    fetch: int = 1
 
     async def chunks(
         self, broker: Broker | None, positions: Mapping[int, int] | None, *, first: str | None, saved: Mapping[Any, Any]

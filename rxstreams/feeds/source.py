@@ -75,6 +75,7 @@ class Feed(Protocol):
         finish: Whether its end is the end of the input, or only where this run stops.
         topic: The topic whose offsets it reads, if it reads one.
         idle_after: Seconds after which the run takes silence for idleness; None where there is none, or the feed tells of it.
+        fetch: The most records of a chunk.
     """
 
     @property
@@ -89,6 +90,8 @@ class Feed(Protocol):
     def topic(self) -> str | None: ...
     @property
     def idle_after(self) -> float | None: ...
+    @property
+    def fetch(self) -> int: ...
 
     def chunks(
         self, broker: Broker | None, positions: Mapping[int, int] | None, *, first: str | None, saved: Mapping[Any, Any]

@@ -192,6 +192,7 @@ class TopicFeed(msgspec.Struct, frozen=True):
     """Seconds after which a partition is idle; it is the feed that tells of it."""
     weakness: str | None = None
     idle_after: float | None = None
+    fetch: int = FETCH
 
     async def chunks(
         self, broker: Broker | None, positions: Mapping[int, int] | None, *, first: str | None, saved: Mapping[Any, Any]

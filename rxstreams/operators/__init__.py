@@ -10,6 +10,8 @@ from rxstreams.stream.blueprint import fluent as _fluent
 
 if _TYPE_CHECKING:
     from rxstreams.operators.aggregating import aggregate
+    from rxstreams.operators.awaiting import filter_async, flat_map_async, map_async
+    from rxstreams.operators.bounding import bounded, rate_limit
     from rxstreams.operators.buffering import buffer_with_count, buffer_with_time, buffer_with_time_or_count
     from rxstreams.operators.calling import to_callable
     from rxstreams.operators.combining import combine_latest, merge, with_latest_from
@@ -17,6 +19,7 @@ if _TYPE_CHECKING:
     from rxstreams.operators.delaying import delay, timeout
     from rxstreams.operators.detecting import detect
     from rxstreams.operators.ending import last, take_last
+    from rxstreams.operators.enriching import enrich
     from rxstreams.operators.folding import reduce, scan
     from rxstreams.operators.joins import as_of_join, interval_join, join_table
     from rxstreams.operators.keyed import key_by
@@ -37,6 +40,7 @@ __all__ = [
     "aggregate",
     "as_of_join",
     "average",
+    "bounded",
     "buffer_with_count",
     "buffer_with_time",
     "buffer_with_time_or_count",
@@ -50,17 +54,21 @@ __all__ = [
     "distinct",
     "distinct_until_changed",
     "do_action",
+    "enrich",
     "event_time",
     "filter",
+    "filter_async",
     "filter_indexed",
     "first",
     "flat_map",
+    "flat_map_async",
     "group_by",
     "interval_join",
     "join_table",
     "key_by",
     "last",
     "map",
+    "map_async",
     "map_indexed",
     "max",
     "merge",
@@ -68,6 +76,7 @@ __all__ = [
     "pairwise",
     "partition",
     "process",
+    "rate_limit",
     "reduce",
     "sample",
     "scan",
@@ -92,6 +101,8 @@ __all__ = [
 
 _FAMILIES = {
     "aggregating": ("aggregate",),
+    "awaiting": ("filter_async", "flat_map_async", "map_async"),
+    "bounding": ("bounded", "rate_limit"),
     "buffering": ("buffer_with_count", "buffer_with_time", "buffer_with_time_or_count"),
     "calling": ("to_callable",),
     "combining": ("combine_latest", "merge", "with_latest_from"),
@@ -99,6 +110,7 @@ _FAMILIES = {
     "deduplicating": ("dedup",),
     "delaying": ("delay", "timeout"),
     "detecting": ("detect",),
+    "enriching": ("enrich",),
     "folding": ("reduce", "scan"),
     "joins": ("as_of_join", "interval_join", "join_table"),
     "keyed": ("key_by",),

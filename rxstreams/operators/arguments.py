@@ -47,9 +47,13 @@ def check_function(where: str, function: Any, *, or_none: bool = False) -> Any:
         name = getattr(function, "__name__", "the function")
         raise ConfigError(
             f"{where}: {name} is a coroutine function, whose result would be a coroutine, not a value; "
-            "do the waiting in to_callable(…), or in the source"
+            + _WAITING.get(where.partition("(")[0], "do the waiting before it, in map_async(…)")
         )
     return function
+
+
+_WAITING = {kind: f"use {kind}_async(…), which waits for it" for kind in ("map", "filter", "flat_map")}
+_WAITING["do_action"] = "use to_callable(…), which waits for it"
 
 
 def is_async(function: Any) -> bool:

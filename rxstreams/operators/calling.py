@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-from collections import deque
-from collections.abc import Awaitable, Callable
-from functools import partial
-from itertools import count
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import msgspec
 from reactivex import Observable
 
 from rxstreams.batch import Batch
-from rxstreams.errors import ConfigError, GraphError, Policy, Retry, SinkError, check_policy
-from rxstreams.operators.arguments import check_count, check_name, check_savable, is_async
+from rxstreams.errors import ConfigError, Policy, Retry, SinkError, check_policy, seconds
+from rxstreams.operators.arguments import check_count, check_flag, check_name, is_async
+from rxstreams.operators.awaiting import check_awaited
+from rxstreams.operators.calls import Calls, with_retry
+from rxstreams.operators.edges import Held, Overflow, check_edge
+from rxstreams.operators.identities import Identities
 from rxstreams.state.codec import TAGGED
-from rxstreams.stream import LOST, Node, Operation, Pace, Stream, attached, operator
+from rxstreams.stream import Node, Operation, Stream, operator
 from rxstreams.stream.loops import Loop
 
 __all__ = ["CallableSink", "to_callable"]
@@ -32,9 +32,14 @@ class CallableSink(msgspec.Struct, frozen=True):
 
 
 def to_callable(
-    function: Callable[[A], Any] | Callable[[A], Awaitable[Any]],
+    function: Callable[..., Any] | Callable[..., Awaitable[Any]],
     *,
     capacity: int = 64,
+    overflow: Overflow = "block",
+    batch: int | None = None,
+    timeout: float | timedelta | None = None,
+    retry: int | Retry | None = None,
+    with_id: bool = False,
     on_error: Policy | None = None,
     name: str | None = None,
 ) -> Callable[[Observable[A]], Stream[A]]:
@@ -44,175 +49,160 @@ def to_callable(
     Time: each record's own.
     Holds: with a coroutine function up to ``capacity`` values that wait for their call; they are saved in a run, so that a
     commit does not wait for slow calls, and called again after a restart. While it is full, the run stops asking its sources.
-    Bounded by: ``capacity`` values.
+    Bounded by: ``capacity`` values (and what one record makes).
     Ends: when every call has been made.
     Names: RxJS —, RxPY —, Kafka Streams ``foreach``
 
     Args:
-        function: A function or a coroutine function of the value. A plain function that blocks, blocks the pipeline.
+        function: A function or a coroutine function of the value; with ``batch`` of a list of values. A plain function that
+            blocks holds the pipeline up: ``rxstreams.in_thread(function)`` has it called in a thread.
         capacity: How many values may wait.
+        overflow: What becomes of more, as in ``bounded``; a value that is let go is not called for, and passes on all the same.
+        batch: The most values for which one call is made: those that wait go together; none waits for others to come.
+        timeout: Seconds that one attempt may take.
+        retry: How often a failing call is made again, 0.1 s later and then twice as long each time; or ``Retry(…)``.
+        with_id: Whether the function gets a second argument that names the record (with ``batch``, a list of them): the same text
+            each time that it is called for the same record, also after a crash, so that who receives it can tell that it
+            has it already.
         on_error: What happens when a call raises; ``Retry(backoff=…)`` waits with a coroutine function. None is the run's.
         name: The operator's identity for the saved values.
+
+    Raises:
+        ConfigError: If an argument is wrong.
     """
     if not callable(function):
         raise ConfigError(f"to_callable(function): expected a function or a coroutine function, got {function!r}")
-    check_count("to_callable(capacity)", capacity, least=1)
+    check_awaited("to_callable(function)", function)
+    if batch is not None:
+        check_count("to_callable(batch)", batch, least=1)
+    check_flag("to_callable(with_id)", with_id)
     check_name("to_callable(name)", name)
-    if inspect.isasyncgenfunction(function):
-        raise ConfigError(
-            f"to_callable(function): {function!r} is an async generator, which a call only begins; make it a coroutine function"
-        )
     waits = is_async(function)
-    check_policy("to_callable", on_error, waits=waits)
+    check_edge("to_callable", capacity, overflow, busy=batch or 1)
+    limit = None if timeout is None else seconds("to_callable(timeout)", timeout, allow_least=False)
+    if not waits and (limit is not None or overflow != "block"):
+        raise ConfigError(
+            "to_callable: timeout= and overflow= are for calls that are waited for; make the function a coroutine function, or "
+            "wrap one that blocks in rxstreams.in_thread(…)"
+        )
+    policy = with_retry("to_callable", retry, on_error)
+    check_policy("to_callable", policy if retry is None else None, waits=waits)
     ends = CallableSink(f"to_callable({getattr(function, '__name__', 'function')})")
-    make: Callable[[], Node] = (
-        (lambda: Awaiting(function, capacity, on_error)) if waits else (lambda: Calling(function, on_error))
-    )
+
+    waited = waits or retry is not None or batch is not None
+
+    def make() -> Node:
+        if not waited:
+            return Calling(function, policy, with_id=with_id)
+        call = function if waits else _awaited(function)
+        return CallSink(call, capacity=capacity, overflow=overflow, timeout=limit, group=batch, on_error=policy, with_id=with_id)
+
     parameters = {"function": function}
-    return operator(Operation("to_callable", make, parameters, name, stateful=waits, ends=ends, sides=("errors",)))
+    stateful = waited or with_id
+    return operator(Operation("to_callable", make, parameters, name, stateful=stateful, ends=ends, sides=("dropped", "errors")))
+
+
+def _awaited(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+    async def call(*args: Any) -> Any:
+        return function(*args)
+
+    return call
 
 
 class Calling(Node):
-    error_type = SinkError
-
-    def __init__(self, function: Callable[[Any], Any], on_error: Policy | None) -> None:
-        super().__init__()
-        self.function, self.on_error = function, on_error
-
-    def batch(self, b: Batch, port: int) -> None:
-        _, b = self.each(self.function, b)
-        self.emit(b)
-
-    def join(self, loop: Loop) -> bool:
-        loop.lines.append(f"{loop.bind(self.function)}(value)")
-        return True
-
-
-class Waiting(NamedTuple):
-    """A value whose call has not been made."""
-
-    number: int
-    value: Any
-    record: Batch | None
-    """None after a restart: then the value is all that is known of it."""
-    origin: Any
-
-
-class Awaiting(Node):
-    """A bounded edge: values wait here, an entry each in ``states``, and one task calls for them in order."""
+    """Calls at once; ``states`` has what names records, if they are named."""
 
     codec = TAGGED
     error_type = SinkError
 
-    def __init__(self, function: Callable[[Any], Awaitable[Any]], capacity: int, on_error: Policy | None) -> None:
+    def __init__(self, function: Callable[..., Any], on_error: Policy | None, *, with_id: bool) -> None:
         super().__init__()
-        self.function, self.capacity, self.on_error = function, capacity, on_error
-        self.waiting: deque[Waiting] = deque()
-        self.next = 0
-        self.task: asyncio.Task[None] | None = None
-        self.ended = False
-        self.emptied = asyncio.Event()
+        self.function, self.on_error, self.needs_order = function, on_error, with_id
+        self.identities = Identities(self) if with_id else None
 
     def start(self) -> None:
-        try:
-            self.loop = asyncio.get_running_loop()
-        except RuntimeError:
-            raise GraphError(
-                "to_callable with a coroutine function needs a running asyncio loop: subscribe inside a coroutine"
-            ) from None
-        for number in sorted(self.states):
-            self.waiting.append(Waiting(number, self.states[number], None, None))
-            self.next = number + 1
-        self.work()
-
-    @property
-    def backlog(self) -> int:
-        return len(self.waiting)
-
-    def room(self, port: int = 0) -> int:
-        return self.capacity - len(self.waiting)
-
-    def paced(self, beyond: Pace | None) -> Pace | None:
-        return Gate(self, beyond)
+        if self.identities is not None:
+            self.identities.start()
 
     def batch(self, b: Batch, port: int) -> None:
-        for i, value in enumerate(b.values):
-            if self.host.durable:
-                check_savable(self, value)
-                self.states[self.next] = value
-                self.dirty.add(self.next)
-            self.waiting.append(Waiting(self.next, value, b.cut(i, i + 1), self.host.origin()))
-            self.next += 1
-        self.emptied.clear()
+        results, b = self.each(self.function, b, *(() if self.identities is None else (self.identities.of(b),)))
+        if results and hasattr(results[0], "__await__"):
+            results[0].close()
+            self.fail(
+                TypeError(
+                    "the function returned an awaitable, for which nobody would wait; give to_callable a coroutine function"
+                )
+            )
+        self.emit(b)
+
+    def cut(self) -> None:
+        if self.identities is not None:
+            self.identities.cut()
+
+    def join(self, loop: Loop) -> bool:
+        if self.identities is None:
+            loop.lines.append(f"{loop.bind(self.function)}(value)")
+        return self.identities is None
+
+
+class CallSink(Calls):
+    """Calls for what waits, one call at a time; the values have passed on by then."""
+
+    absorbs = False
+    holds_time = False
+    fans_out = False
+    title = "to_callable with a coroutine function"
+    error_type = SinkError
+
+    def __init__(self, function: Callable[..., Awaitable[Any]], *, with_id: bool, **options: Any) -> None:
+        super().__init__(function, concurrency=1, **options)
+        self.identities = Identities(self) if with_id else None
+        self.needs_order = with_id
+        self.names: list[str] = []
+
+    def start(self) -> None:
+        if self.identities is not None:
+            self.identities.start()
+        super().start()
+
+    def batch(self, b: Batch, port: int) -> None:
+        if self.identities is not None:
+            self.names = self.identities.of(b)[::-1]
+        self.take(b)
         self.work()
         self.emit(b)
 
-    def work(self) -> None:
-        if self.waiting and (self.task is None or self.task.done()):
-            self.task = self.loop.create_task(self.call_all())
+    def hold(self, one: Held) -> None:
+        one.ident = self.names.pop() if self.names else None
+        super().hold(one)
 
-    async def call_all(self) -> None:
-        attached.set(None)  # the task has the context of the push that started it; what the function subscribes to is its own
-        while self.waiting:
-            one = self.waiting[0]
-            error, attempts = await self.call(one.value)
-            concluded = self.loop.create_future()
-            self.host.post(partial(self.conclude, one, error, attempts, concluded), one.origin)
-            await concluded
+    def arguments(self, one: Held) -> tuple[Any, ...]:
+        return (one.value,) if self.identities is None else (one.value, one.ident)
 
-    async def call(self, value: Any) -> tuple[Exception | None, int]:
-        """The error of the last attempt, if that failed too, and the number of attempts."""
-        policy = self.host.policy
-        retry = policy if isinstance(policy, Retry) else None
-        for attempt in count(1):
-            try:
-                await self.function(value)
-                break
-            except Exception as error:
-                if retry is None or attempt > retry.times:
-                    return error, attempt
-                await asyncio.sleep((retry.backoff or 0.0) * 2 ** (attempt - 1))
-        return None, attempt
+    def outcomes_of(self, ones: list[Held], found: Any) -> Sequence[Any]:
+        return ones  # what it returns is nobody's business
 
-    def conclude(self, one: Waiting, error: Exception | None, attempts: int, concluded: asyncio.Future[None]) -> None:
-        """A call was made: its record does not wait any more, in memory and in the next commit."""
-        if error is not None:
-            self.host.failed(error, one.record or Batch((one.value,)), 0, None, attempts=attempts)
-        self.waiting.popleft()
-        if self.states.pop(one.number, LOST) is not LOST:
-            self.dirty ^= {one.number}  # what came after the last commit is in no saved state, so there is nothing to delete
-        if not concluded.done():
-            concluded.set_result(None)
-        self.emptied.set()
-        self.host.made_room()
-        if self.ended and not self.waiting:
-            self.finish()
+    def results(self, ones: list[Held]) -> Batch:
+        return Batch(())
 
-    def end(self, port: int, at: float | None = None) -> None:
-        self.ended = True
-        if not self.waiting:
-            self.finish(at)
+    def free(self) -> int:
+        return len(self.held)
 
-    def close(self) -> None:
-        if self.task is not None:
-            self.task.cancel()
+    def saved(self, one: Held) -> tuple[Any, ...]:
+        return (*super().saved(one), one.ident)
 
+    def restore(self, number: int, value: Any, time: int | None, key: Any, ident: str | None = None) -> Held:
+        one = super().restore(number, value, time, key)
+        one.ident = ident
+        return one
 
-class Gate:
-    """In a subscription: what a source heeds before it emits on."""
+    def watermark(self, mark: int, port: int) -> None:
+        self.forward(mark)
 
-    def __init__(self, edge: Awaiting, beyond: Pace | None) -> None:
-        self.edge, self.beyond = edge, beyond
+    def tell_anew(self) -> None:
+        """Time does not wait for calls."""
 
-    @property
-    def full(self) -> bool:
-        """Whether there is no room, here or further down."""
-        return self.edge.room() <= 0 or (self.beyond is not None and self.beyond.full)
-
-    async def room(self) -> None:
-        """Return when there is room again."""
-        while self.full:
-            if self.edge.room() > 0 and self.beyond is not None:
-                await self.beyond.room()
-            else:
-                await self.edge.emptied.wait()
+    def cut(self) -> None:
+        super().cut()
+        if self.identities is not None:
+            self.identities.cut()

@@ -1,5 +1,7 @@
 """The run: graph, task, epochs, checkpoints, supervision, signals."""
 
+from rxstreams.runtime.bounds import MemoryBounds, explain_memory
+from rxstreams.runtime.edges import EdgeState
 from rxstreams.runtime.explaining import TimeExplanation, explain_time
 from rxstreams.runtime.failures import Failure
 from rxstreams.runtime.guarantee import Guarantee
@@ -11,13 +13,16 @@ from rxstreams.runtime.settings import Statistics
 __all__ = [
     "EXIT_FAILED",
     "EXIT_FENCED",
+    "EdgeState",
     "Failure",
     "Guarantee",
     "Health",
     "Lag",
+    "MemoryBounds",
     "Running",
     "Statistics",
     "TimeExplanation",
+    "explain_memory",
     "explain_time",
     "lag",
     "run",

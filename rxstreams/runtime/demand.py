@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from rxstreams.operators.edges import Edge
 from rxstreams.stream import UNBOUNDED, Node
 
 if TYPE_CHECKING:
@@ -35,12 +36,12 @@ class Demand:
 
     def __init__(self, vertices: Sequence[Vertex]) -> None:
         self._gates: dict[Vertex, list[Gate]] = {}
-        self._below: dict[Vertex, list[Vertex]] = {}
+        self._below: dict[Vertex, list[Gate]] = {}
         for vertex in vertices:
             if type(vertex.node).room is not Node.room:
                 self._limit_sources(vertex)
             if type(vertex.node).give_more is not Node.give_more:
-                self._below[vertex] = list(_gates_below(vertex))
+                self._below[vertex] = list(_gates_below(vertex, past_meetings=isinstance(vertex.node, Edge)))
 
     def _limit_sources(self, vertex: Vertex) -> None:
         above = [_above(one) for one in vertex.inputs]
@@ -56,7 +57,7 @@ class Demand:
 
     def room_below(self, vertex: Vertex) -> int:
         """How many results of a node there is room for now."""
-        return min((max(0, gate.node.room(0)) for gate in self._below.get(vertex, ()) if not gate.closed), default=UNBOUNDED)
+        return min((_room_at(gate) for gate in self._below.get(vertex, ()) if not gate.vertex.closed), default=UNBOUNDED)
 
     def rooms(self, sources: Sequence[Vertex]) -> dict[Vertex, int]:
         """The room for each of the sources that are left.
@@ -72,13 +73,16 @@ class Demand:
 
     def _room(self, source: Vertex, *, waiting_for_others: bool) -> int:
         least = UNBOUNDED
-        for vertex, ports, crowded in self._gates.get(source, ()):
-            if vertex.closed or (vertex.fan_in and not waiting_for_others):
-                continue
-            # Of several ports of one node the emptiest counts: it may be the one that the others wait for.
-            room = max(0, *[vertex.node.room(port) for port in ports])
-            least = min(least, room, 1 if crowded and room < UNBOUNDED else room)
+        for gate in self._gates.get(source, ()):
+            if not gate.vertex.closed and (waiting_for_others or not gate.vertex.fan_in):
+                least = min(least, _room_at(gate))
         return least
+
+
+def _room_at(gate: Gate) -> int:
+    """How many records may come; of several ports of one node the emptiest counts: it may be the one that the others wait for."""
+    room = max(0, *[gate.vertex.node.room(port) for port in gate.ports])
+    return min(room, 1) if gate.crowded and room < UNBOUNDED else room
 
 
 def _above(vertex: Vertex) -> dict[Vertex, None]:
@@ -92,11 +96,15 @@ def _above(vertex: Vertex) -> dict[Vertex, None]:
     return found
 
 
-def _gates_below(vertex: Vertex) -> Iterator[Vertex]:
-    """What limits a node's results: not beyond where streams meet, because there it matters what comes when."""
-    for target, _ in vertex.edges:
-        if not target.fan_in:
-            if type(target.node).room is not Node.room:
-                yield target
-            if not target.node.absorbs:
-                yield from _gates_below(target)
+def _gates_below(vertex: Vertex, *, past_meetings: bool, crowded: bool = False) -> Iterator[Gate]:
+    """What limits a node's results: not past where streams meet, because there it matters what comes when; except for edges,
+    whose results come when they can. What waits for another stream limits neither: they might wait for each other.
+    """
+    for target, port in vertex.edges:
+        if target.fan_in and not past_meetings:
+            continue
+        if type(target.node).room is not Node.room and not target.fan_in:
+            yield Gate(target, (port,), crowded)
+        if not target.node.absorbs:
+            many = crowded or target.node.fans_out or target.meets_itself
+            yield from _gates_below(target, past_meetings=past_meetings, crowded=many)

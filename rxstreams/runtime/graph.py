@@ -47,7 +47,9 @@ class Graph:
         clock: Seconds since the epoch.
         timer: Calls an action after some seconds, as ``loop.call_later`` does; None never does (to look at a graph only).
         on_lost: Told of every record that was let go.
-        on_aside: Told of records that came too late, and of ids that were evicted, and where.
+        on_aside: Told of records that came too late, or found no room, and of ids that were evicted, and where.
+        on_pressure: Told when an edge has become full, and when it asks for more again.
+        app: The run's name.
     """
 
     def __init__(
@@ -59,8 +61,11 @@ class Graph:
         timer: Callable[[float, Callable[[], None]], Any] | None = None,
         on_lost: Callable[[Failure, Skip | DeadLetter], None] = lambda failure, policy: None,
         on_aside: Callable[[Vertex, str, Batch], None] = lambda vertex, name, what: None,
+        on_pressure: Callable[[Vertex, bool], None] = lambda vertex, full: None,
+        app: str = "",
     ) -> None:
         self.policy, self.clock, self.timer, self.note_lost, self.note_aside = policy, clock, timer, on_lost, on_aside
+        self.note_pressure, self.app = on_pressure, app
         self.vertices: list[Vertex] = []
         self._of: dict[Stream[Any], Vertex] = {}
         self._making: list[Opaque] = []
@@ -147,7 +152,7 @@ class Graph:
 
     def _finish_making(self) -> None:
         name_vertices(self.vertices)
-        asks = any(vertex.policy_asks_for_order for vertex in self.vertices)
+        asks = any(vertex.asks_for_order for vertex in self.vertices)
         topics = [sink.topic for _, sink in self.ends(TopicSink)]
         shared = len(set(topics)) < len(topics)  # there the records of two sinks stand in the source's order
         meet = any(vertex.meets_itself for vertex in self.vertices)
@@ -364,6 +369,11 @@ class Graph:
         self.open = False
         for vertex in self.vertices:
             vertex.node.close()
+
+    async def closed(self) -> None:
+        """Return when all that nodes had under way has ended."""
+        for vertex in self.vertices:
+            await vertex.node.closed()
 
 
 def _is_last_view(vertex: Vertex) -> bool:

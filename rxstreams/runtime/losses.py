@@ -1,4 +1,4 @@
-"""What is counted and said of records that a run lets go: failed ones, late ones, ids that were forgotten early."""
+"""What is counted and said of records that a run lets go: failed, late and dropped ones, ids that were forgotten early."""
 
 from __future__ import annotations
 
@@ -33,10 +33,15 @@ class Losses:
         self._say("record let go", failure.stage, 1, policy=repr(policy), error=str(failure.error))
 
     def aside(self, vertex: Vertex, name: str, what: Batch) -> None:
-        """Records came too late, or ids were evicted; where nobody reads them, that is said, because they are gone."""
+        """Records came too late or found no room, or ids were evicted; where nobody reads them, that is said: they are gone."""
         if name == "evicted":
             self.statistics.evicted += len(what)
             self._say("ids were forgotten early, for capacity; their duplicates will pass", vertex.title, len(what))
+            return
+        if name == "dropped":
+            self.statistics.dropped += len(what)
+            if "dropped" not in vertex.sides:
+                self._say("no room, so records were dropped", vertex.title, len(what))
             return
         self.statistics.late += len(what)
         if "late" not in vertex.sides:

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,8 @@ from rxstreams.feeds.topics import opened
 from rxstreams.log import logger
 from rxstreams.operators.arguments import check_count
 from rxstreams.operators.sinks import ViewSink
+from rxstreams.runtime.blocking import loop_watched
+from rxstreams.runtime.edges import EdgeState, edges_of
 from rxstreams.runtime.graph import Graph
 from rxstreams.runtime.guarantee import Guarantee, guarantee_of
 from rxstreams.runtime.health import Health
@@ -106,6 +108,11 @@ class Running:
         if name not in self.views:
             raise ConfigError(f"app {self.app!r} has no view {name!r}; it has {', '.join(map(repr, self.views)) or 'none'}")
         return self.views[name]
+
+    @property
+    def edges(self) -> tuple[EdgeState, ...]:
+        """Where records wait: how many, how full it is, and which edge is the bottleneck."""
+        return edges_of(self.task.graph) if self.task is not None else ()
 
     def partial_matches(self, stream: Stream[Any], key: Any) -> list[Match]:
         """What a key has open of the pattern that the operator behind ``stream`` looks for, each with the events that it has.
@@ -293,7 +300,7 @@ def run(
 
     async def main() -> None:
         begun: list[Running] = []
-        with _signals(begun):
+        with _signals(begun), ExitStack() as watch:
             async with start(
                 *streams,
                 app=app,
@@ -304,6 +311,7 @@ def run(
                 offsets=offsets,
             ) as running:
                 begun.append(running)
+                watch.enter_context(loop_watched(running.app))
                 gc.freeze()  # what was restored is not garbage: no collection need look at it
                 await running.wait()
 

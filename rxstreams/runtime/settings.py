@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from rxstreams.errors import Policy, Stop
 from rxstreams.runtime.offsets import Offsets
 
-__all__ = ["BATCH", "STATE_LIMIT", "Settings", "Statistics"]
+__all__ = ["BATCH", "EPOCH_RECORDS", "STATE_LIMIT", "Settings", "Statistics"]
 
 BATCH = 2048
+EPOCH_RECORDS = 500_000
+"""Records of input after which an epoch is committed before its time."""
 STATE_LIMIT = 1_000_000_000
 
 
@@ -41,6 +43,7 @@ class Statistics:
         interval: The effective commit interval, in seconds.
         lost: Records that a policy let go.
         late: Records that came when no window took them any more; where their stream ``late`` is read, they are there.
+        dropped: Records for which an edge had no room; where its stream ``dropped`` is read, they are there.
         evicted: Ids that ``dedup`` forgot early, for its ``capacity``.
         restarts: How often the task was begun anew.
         restored: State entries restored at the last start.
@@ -52,6 +55,7 @@ class Statistics:
     interval: float = 0.0
     lost: int = 0
     late: int = 0
+    dropped: int = 0
     evicted: int = 0
     restarts: int = 0
     restored: int = 0

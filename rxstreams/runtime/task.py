@@ -10,16 +10,17 @@ from rxstreams.brokers.contract import Broker, Commit, Put, TaskHandle
 from rxstreams.errors import BrokerError, OffsetsError
 from rxstreams.failpoints import failpoint
 from rxstreams.feeds.source import Chunk, Source
-from rxstreams.log import Progress
+from rxstreams.log import Progress, logger
 from rxstreams.operators.sinks import TopicSink, ToTopic, ToView, ViewSink
 from rxstreams.runtime.checkpoints import Checkpoints, Stateful
+from rxstreams.runtime.edges import Pressure
 from rxstreams.runtime.graph import Graph
 from rxstreams.runtime.inputs import Inputs
 from rxstreams.runtime.limits import check_size, entries
 from rxstreams.runtime.losses import Losses
 from rxstreams.runtime.offsets import resumption
 from rxstreams.runtime.position import Position
-from rxstreams.runtime.settings import Settings, Statistics
+from rxstreams.runtime.settings import EPOCH_RECORDS, Settings, Statistics
 from rxstreams.runtime.topology import check_topology, topology_of
 from rxstreams.runtime.vertices import Vertex
 from rxstreams.stream import Stream
@@ -27,13 +28,14 @@ from rxstreams.views import View, published, table_of
 
 __all__ = ["Task"]
 
-EPOCH_RECORDS = 500_000
 HEARTBEAT = 5.0
 DAY = 86_400.0
 """Seconds after which an idle task commits its offsets again: Kafka forgets those of a group that is quiet for a week."""
 STALLED_AFTER = 300.0
 """Seconds without any progress, while records wait, after which the task begins anew: as long as Kafka's own consumers have for
 a batch (``max.poll.interval.ms``)."""
+CLOSE_WITHIN = 5.0
+"""Seconds for which it is waited for calls that were cancelled."""
 YIELD_EVERY = 0.005
 RESOLUTION = 1e-6
 """Seconds by which a loop may call a timer early, such as one that counts whole microseconds of virtual time."""
@@ -65,6 +67,7 @@ class Task:
         self.changed = asyncio.Event()
         self.loop = asyncio.get_running_loop()
         losses = Losses(statistics, self.loop.time)
+        self.pressure = Pressure(settings.app)
         self.graph = Graph(
             streams,
             policy=settings.on_error,
@@ -72,6 +75,8 @@ class Task:
             timer=self.loop.call_later,
             on_lost=losses.lost,
             on_aside=losses.aside,
+            on_pressure=self.pressure.changed,
+            app=settings.app,
         )
         self.graph.woken = self._wake
         self.table = f"{settings.app}.state"
@@ -363,7 +368,13 @@ class Task:
 
     async def close(self) -> None:
         """Release everything; correctness never depends on it."""
+        self.pressure.close()
         self.graph.close()
+        try:
+            async with asyncio.timeout(CLOSE_WITHIN):
+                await self.graph.closed()
+        except TimeoutError:
+            logger().warning("calls that were cancelled go on", app=self.settings.app, waited=CLOSE_WITHIN)
         if hasattr(self, "inputs"):
             await self.inputs.close()
         if hasattr(self, "handle"):

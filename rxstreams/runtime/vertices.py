@@ -64,9 +64,11 @@ class Vertex:
 
     durable = True
     pace: Pace | None = None
+    beyond: Pace | None = None
 
     def __init__(self, graph: Graph, stream: Stream[Any] | None, node: Node, title: str) -> None:
         self.graph, self.stream, self.node, self.title = graph, stream, node, title
+        self.app = graph.app
         self.inputs: list[Vertex] = []
         self.edges: list[tuple[Vertex, int]] = []
         self.sides: dict[str, Vertex] = {}
@@ -100,9 +102,9 @@ class Vertex:
         return sum(len(source.above) for source in self.inputs) > len(self.above) - 1
 
     @property
-    def policy_asks_for_order(self) -> bool:
-        """Whether records that fail here are to be found again in the source."""
-        return self.node.on_error is not None or "errors" in self.sides
+    def asks_for_order(self) -> bool:
+        """Whether records are to be found again in the source from here."""
+        return self.node.on_error is not None or self.node.needs_order or "errors" in self.sides
 
     def wire(self) -> None:
         """Bind the node, now that all edges are known."""
@@ -319,11 +321,14 @@ class Vertex:
         """An edge that was full may have room."""
         self.graph.wake()
 
+    def pressure(self, *, full: bool) -> None:
+        self.graph.note_pressure(self, full)
+
     def room(self) -> int:
         return self.graph.demand.room_below(self)
 
     def aside(self, name: str, batch: Batch) -> None:
-        if name in ("late", "evicted"):
+        if name in ("late", "evicted", "dropped"):
             self.graph.note_aside(self, name, batch)
         side = self.sides.get(name)
         if side is not None:

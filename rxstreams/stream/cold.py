@@ -111,8 +111,8 @@ class ColdHost:
     """Drives one node for one subscription."""
 
     __slots__ = (
-        "asked", "clocked", "current", "emit", "group", "inner", "input", "keyed", "lock", "node", "outlet", "pace", "scheduler",
-        "waiting", "wants_time",
+        "asked", "beyond", "clocked", "current", "emit", "group", "inner", "input", "keyed", "lock", "node", "outlet", "pace",
+        "scheduler", "waiting", "wants_time",
     )  # fmt: skip
 
     current: SerialDisposable
@@ -120,6 +120,7 @@ class ColdHost:
     input: abc.DisposableBase
     durable = False
     forgiving = False
+    app = ""
     wants_latest = False
     policy: Policy = Stop()
 
@@ -132,6 +133,7 @@ class ColdHost:
         self.group = CompositeDisposable()
         self.lock = RLock() if node.locked else None
         self.inner = 0
+        self.beyond = outlet.pace
         self.pace = node.paced(outlet.pace)
         self.wants_time = node.needs_time or (outlet.wants_time and node.passes_time)
 
@@ -188,6 +190,9 @@ class ColdHost:
 
     def made_room(self) -> None:
         """An edge that was full may have room."""
+
+    def pressure(self, *, full: bool) -> None:
+        """An edge has become full, or not any more."""
 
     def room(self) -> int:
         return UNBOUNDED  # a subscription's edges slow their sources

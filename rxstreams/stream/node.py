@@ -66,6 +66,10 @@ class Host(Protocol):
     """Whether time is the clock's, so that it passes while no record comes, too."""
     pace: Pace | None
     """What a source must heed before it emits on, if the observer can say that it has no room."""
+    beyond: Pace | None
+    """What is heeded for the sake of those below, in a subscription."""
+    app: str
+    """The run's name; empty in a subscription."""
     policy: Policy
     """What happens to a record that fails here."""
 
@@ -106,6 +110,10 @@ class Host(Protocol):
 
     def made_room(self) -> None:
         """Tell that an edge which was full may have room."""
+        ...
+
+    def pressure(self, *, full: bool) -> None:
+        """Tell that an edge has become full, or asks for more again."""
         ...
 
     def room(self) -> int:
@@ -176,6 +184,8 @@ class Node:
     """Whether its results wait in it until there is room for them below; the graph calls ``give_more`` then."""
     on_error: Policy | None = None
     """What happens to a record at which its user function raises; None is the run's policy."""
+    needs_order: bool = False
+    """Whether it must know which of the source's records each one comes from."""
     error_type: type[RecordError] = OperatorError
     """What a failing record is reported as."""
     by_clock: bool = False
@@ -295,6 +305,9 @@ class Node:
 
     def close(self) -> None:
         """Release what ``start`` took; after the end, an error, or disposal."""
+
+    async def closed(self) -> None:
+        """Return when what ``close`` has cancelled has ended."""
 
     # What follows is given; operators call it and do not override it.
 

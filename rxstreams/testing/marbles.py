@@ -204,6 +204,7 @@ class ByHand(NamedTuple):
     finish: bool = True
     topic: str | None = None
     idle_after: float | None = None
+    fetch: int = 1
 
     def chunks(self, broker: Any, positions: Any, *, first: Any, saved: Any) -> Any:
         """Nothing reads it."""

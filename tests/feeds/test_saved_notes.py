@@ -26,6 +26,7 @@ class Pages:
     finish: bool = True
     topic: str | None = None
     idle_after: float | None = None
+    fetch: int = 3
     asked: list[dict[Any, Any]] = field(default_factory=list)
 
     async def chunks(

@@ -62,6 +62,7 @@ class Lines:
     finish: bool = True
     topic: str | None = None
     idle_after: float | None = None
+    fetch: int = 1
 
     async def chunks(
         self, broker: Broker | None, positions: Mapping[int, int] | None, *, first: str | None, saved: Mapping[Any, Any]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rxstreams import Stream, aggregates as agg, operators as ops
-from tests.vocabulary import combining, folding, joins, mapping, patterning, taking, timing, windows
+from tests.vocabulary import combining, flow, folding, joins, mapping, patterning, taking, timing, windows
 from tests.vocabulary.values import Make, number
 
 
@@ -171,6 +171,7 @@ GENERATORS: dict[str, Make] = {
     "to_topic": _to_topic,
     "to_view": _to_view,
     **combining.GENERATORS,
+    **flow.GENERATORS,
     **folding.GENERATORS,
     **joins.GENERATORS,
     **patterning.GENERATORS,
@@ -181,7 +182,7 @@ GENERATORS: dict[str, Make] = {
 }
 """An operator without a generator fails a test."""
 
-CLOCKED = frozenset({"buffer_with_time"}) | timing.GENERATORS.keys()
+CLOCKED = frozenset({"buffer_with_time", "rate_limit"}) | timing.GENERATORS.keys()
 """Their results depend on the clock, so the clock must go on, and a crash may change them."""
 
 LIVELY = (
@@ -190,6 +191,7 @@ LIVELY = (
     *folding.GENERATORS,
     "start_with",
     "share",
+    "bounded",
     "map",
     "filter",
     "flat_map",

@@ -14,10 +14,9 @@ from reactivex.internal import ArgumentOutOfRangeException
 import rxstreams
 from rxstreams import Retry, Stream, aggregates as agg, operators as ops
 from rxstreams.errors import ConfigError
-from tests.vocabulary import combining, folding, joins, mapping, patterning, taking, timing, windows
+from tests.vocabulary import joins
+from tests.vocabulary.families import FAMILIES
 from tests.vocabulary.values import waiting, yielding
-
-FAMILIES = (combining, folding, joins, mapping, patterning, taking, timing, windows)
 
 
 class AsyncCall:
@@ -75,7 +74,7 @@ CASES: dict[str, list[tuple[Callable[[], Any], str]]] = {
     ],
     "filter": [
         (lambda: ops.filter(None), r"filter\(predicate\)"),
-        (lambda: ops.filter(waiting), r"filter\(predicate\).*coroutine function.*to_callable"),
+        (lambda: ops.filter(waiting), r"filter\(predicate\).*coroutine function.*filter_async"),
         (lambda: ops.filter(str, on_error="skip"), r"filter: on_error"),
     ],
     "flat_map": [
@@ -92,7 +91,7 @@ CASES: dict[str, list[tuple[Callable[[], Any], str]]] = {
     ],
     "map": [
         (lambda: ops.map("x"), r"map\(mapper\)"),
-        (lambda: ops.map(waiting), r"map\(mapper\).*waiting is a coroutine function.*to_callable"),
+        (lambda: ops.map(waiting), r"map\(mapper\).*waiting is a coroutine function.*map_async"),
         (lambda: ops.map(functools.partial(waiting)), r"map\(mapper\).*coroutine function"),
         (lambda: ops.map(AsyncCall()), r"map\(mapper\).*coroutine function"),
         (lambda: ops.map(str, on_error=3), r"map: on_error"),
@@ -131,6 +130,15 @@ CASES: dict[str, list[tuple[Callable[[], Any], str]]] = {
         (lambda: ops.to_callable(yielding), r"to_callable\(function\)"),
         (lambda: ops.to_callable(print, capacity=0), r"to_callable\(capacity\)"),
         (lambda: ops.to_callable(print, name=3), r"to_callable\(name\)"),
+        (lambda: ops.to_callable(waiting, overflow="wait"), r"to_callable\(overflow\)"),
+        (lambda: ops.to_callable(print, overflow="latest"), r"to_callable: timeout= and overflow= .*in_thread"),
+        (lambda: ops.to_callable(print, timeout=1), r"to_callable: timeout="),
+        (lambda: ops.to_callable(waiting, timeout="1"), r"to_callable\(timeout\)"),
+        (lambda: ops.to_callable(waiting, batch=0), r"to_callable\(batch\)"),
+        (lambda: ops.to_callable(waiting, batch=9, capacity=9, overflow="latest"), r"to_callable\(capacity\)"),
+        (lambda: ops.to_callable(print, retry=0), r"Retry\(times\)"),
+        (lambda: ops.to_callable(print, retry="x"), r"to_callable\(retry\)"),
+        (lambda: ops.to_callable(print, with_id=1), r"to_callable\(with_id\)"),
         (lambda: ops.to_callable(print, on_error=3), r"to_callable: on_error"),
         (lambda: ops.to_callable(print, on_error=Retry(1, backoff=1.0)), r"to_callable: Retry"),
     ],

@@ -268,7 +268,7 @@ def test_only_a_bounded_number_of_records_waits_for_slow_calls() -> None:
         return calls, most
 
     assert asyncio.run(main(1)) == (600, 10)
-    assert asyncio.run(main(7)) == (4200, 16)
+    assert asyncio.run(main(7)) == (4200, 14)
 
 
 def test_failing_calls_meet_their_policy_with_the_original_bytes() -> None:

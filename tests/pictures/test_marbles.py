@@ -1,16 +1,13 @@
 """Every marble picture in the docstrings of operators is what the operator does."""
 
-from collections.abc import Callable, Mapping, Sequence
 from textwrap import dedent
-from typing import Any
 
 import pytest
-from reactivex import Observable
 
 import rxstreams
-from rxstreams import aggregates, operators
-from rxstreams.pictures.marbles import Outcome, pictures_of, run_picture
-from tests.vocabulary import combining, folding, joins, mapping, patterning, taking, timing, windows
+from rxstreams import operators
+from rxstreams.pictures.marbles import Outcome, pictures_of
+from tests.vocabulary.families import FAMILIES, outcome_of
 
 WITHOUT_PICTURE = {
     "process": "what it emits is the user's own operator's affair, and an expression in brackets cannot hold a class",
@@ -20,24 +17,9 @@ WITHOUT_PICTURE = {
 }
 
 
-def operators_for(expression: str, inputs: Mapping[str, Observable[Any]]) -> Sequence[Callable[[Observable[Any]], Any]]:
-    """Evaluate what stands in a picture's brackets: one operator or several."""
-    names = {
-        **{name: getattr(rxstreams, name) for name in rxstreams.__all__},
-        **{name: getattr(operators, name) for name in operators.__all__},
-        "agg": aggregates,
-        **patterning.NAMES,
-        "rxs": rxstreams,
-        **inputs,
-    }
-    found = eval(f"({expression},)", names)
-    assert isinstance(found, tuple)
-    return found
-
-
 def run(picture: str) -> Outcome:
     """Run one picture."""
-    return run_picture(dedent(picture), operators_for)
+    return outcome_of(dedent(picture))
 
 
 @pytest.mark.parametrize("name", sorted(set(operators.__all__) - WITHOUT_PICTURE.keys()))
@@ -64,12 +46,7 @@ def test_what_makes_a_stream_of_several_does_what_its_picture_shows() -> None:
     assert outcome.holds, f"\n{picture}\n{outcome}"
 
 
-FURTHER = [
-    (name, picture)
-    for family in (combining, folding, joins, mapping, patterning, taking, timing, windows)
-    for name, pictures in family.PICTURES.items()
-    for picture in pictures
-]
+FURTHER = [(name, picture) for family in FAMILIES for name, pictures in family.PICTURES.items() for picture in pictures]
 
 
 @pytest.mark.parametrize(("name", "picture"), FURTHER, ids=[f"{name}-{i}" for i, (name, _) in enumerate(FURTHER)])

@@ -26,6 +26,7 @@ from pipelines import (
 )
 from pipelines.records import NewOrder, NewPayment, Order, Payment, complete
 from rxstreams import operators as ops
+from rxstreams.brokers import Record
 from tests.pipelines.conftest import ROOT, Modules
 
 COUNTING = """\
@@ -385,7 +386,7 @@ async def put(url: str, *records: Any, topic: str = "orders") -> None:
     """Put these records there, or into another topic."""
     broker = rxs.connect(url)
     await broker.start()
-    await broker.append(topic, [rxs.Record(msgspec.json.encode(one)) for one in records])
+    await broker.append(topic, [Record(msgspec.json.encode(one)) for one in records])
     await broker.stop()
 
 

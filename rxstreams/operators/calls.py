@@ -1,0 +1,278 @@
+"""What calls coroutine functions for records that wait: workers, order, retries, time-outs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from itertools import count
+from typing import Any, Literal
+
+from rxstreams.batch import Batch
+from rxstreams.errors import ConfigError, GraphError, Policy, Retry, Stop, check_policy
+from rxstreams.operators.edges import Edge, Held, Overflow, first
+from rxstreams.stream import attached
+
+__all__ = ["Calls", "Order", "with_retry"]
+
+Order = Literal["input", "any", "key"]
+"""In which order results come: that of the records, that in which calls end, or per key that of the records."""
+AT_ONCE = 64
+"""Calls after which a worker lets others have a turn, if none of them had to wait."""
+
+
+def with_retry(where: str, retry: Any, on_error: Policy | None) -> Policy | None:
+    """The policy for failing calls: ``retry`` times again, then ``on_error``.
+
+    Raises:
+        ConfigError: If one is wrong, or both say the same.
+    """
+    policy = check_policy(where, on_error, waits=True)
+    if retry is None:
+        return policy
+    if isinstance(policy, Retry):
+        raise ConfigError(f"{where}(retry): on_error={policy!r} says it already; expected one of them")
+    if isinstance(retry, int) and not isinstance(retry, bool):
+        return Retry(retry, backoff=0.1, then=policy or Stop())
+    if not isinstance(retry, Retry):
+        raise ConfigError(f"{where}(retry): expected how often to try again, or Retry(times, backoff=…), got {retry!r}")
+    if policy is not None and retry.then != Stop():
+        raise ConfigError(f"{where}(on_error): {retry!r} says it already (then=…); expected one of them")
+    return retry if policy is None else Retry(retry.times, retry.backoff, policy)
+
+
+class Calls(Edge):
+    """An edge whose records wait for a call each (or one for several), and then for their turn to come out.
+
+    Calls are made by workers, tasks that take one record after the other: there are as many as calls that wait at one time. In a
+    run nothing but a worker's own queue changes while a push or a commit is under way: what a call has brought comes out between
+    two pushes.
+
+    Args:
+        function: Called with a value; with a list of values where ``group`` is given, and returns as many outcomes.
+        concurrency: How many calls may be under way.
+        order: In which order results come.
+        timeout: Seconds that a call may take; None is any.
+        group: The most records for which one call is made; None is one, by itself.
+        on_error: What happens when a call fails.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Awaitable[Any]],
+        *,
+        concurrency: int,
+        capacity: int,
+        overflow: Overflow = "block",
+        order: Order = "input",
+        timeout: float | None = None,
+        group: int | None = None,
+        on_error: Policy | None = None,
+    ) -> None:
+        super().__init__(capacity, overflow)
+        self.function, self.concurrency, self.order = function, concurrency, order
+        self.timeout, self.group, self.on_error = timeout, group, on_error
+        self.queue: deque[Held] = deque()
+        self.finished: deque[Held] = deque()
+        self.busy: dict[Any, deque[Held]] = {}
+        self.workers: set[asyncio.Task[None]] = set()
+        self.closing = False
+
+    def start(self) -> None:
+        super().start()
+        if self.loop is None:
+            raise GraphError(f"{self.title} needs a running asyncio loop: subscribe inside a coroutine")
+        self.work()
+
+    title = "a call"
+    """The operator, for messages."""
+
+    # What waits for a call.
+
+    def batch(self, b: Batch, port: int) -> None:
+        self.take(b)
+        self.work()
+        self.tell_anew()
+
+    def hold(self, one: Held) -> None:
+        super().hold(one)
+        if self.order == "key":
+            behind = self.busy.setdefault(one.key, deque())
+            behind.append(one)
+            if behind[0] is not one:
+                return  # the call before it of the same key comes first
+        self.queue.append(one)
+
+    def next_ones(self) -> list[Held]:
+        """The records to call for next: one, or a group."""
+        ones: list[Held] = []
+        while self.queue and len(ones) < (self.group or 1):
+            one = self.queue.popleft()
+            if one.gone:
+                self.next_of_key(one)
+                continue
+            one.begun = True
+            ones.append(one)
+        return ones
+
+    def work(self) -> None:
+        """Have one more worker, if something waits and there may be one. It has the next one work when it begins."""
+        if self.queue and len(self.workers) < self.concurrency and not self.closing:
+            assert self.loop is not None
+            worker = self.loop.create_task(self.call_all())
+            self.workers.add(worker)
+            worker.add_done_callback(self.worked)
+
+    def worked(self, worker: asyncio.Task[None]) -> None:
+        self.workers.discard(worker)
+        self.work()  # something may have come after it had found nothing, and before it had ended
+        if not worker.cancelled() and isinstance(error := worker.exception(), Exception):
+            self.host.post(partial(self.fail, error), None)  # no call's error: those are dealt with
+
+    async def call_all(self) -> None:
+        attached.set(None)  # the task has the context of the push that started it; what the function subscribes to is its own
+        for turn in count(1):
+            ones = self.next_ones()
+            if not ones:
+                return
+            self.work()
+            await self.call(ones)
+            if turn % AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+    # A call.
+
+    async def call(self, ones: list[Held]) -> None:
+        """Call for these, again if the policy says so."""
+        policy = self.host.policy
+        retry = policy if isinstance(policy, Retry) else None
+        for attempt in count(1):
+            try:
+                outcomes = await self.outcomes(ones)
+            except asyncio.CancelledError:
+                if self.closing:
+                    raise
+                error: Exception = RuntimeError("the call was cancelled, and not by the pipeline")
+            except Exception as raised:
+                error = raised
+            else:
+                self.concluded(ones, outcomes)
+                return
+            if retry is None or attempt > retry.times:
+                break
+            await asyncio.sleep((retry.backoff or 0.0) * 2 ** (attempt - 1))
+        for one in ones:
+            self.host.post(partial(self.failed, one, error, attempt), one.origin)
+
+    async def outcomes(self, ones: list[Held]) -> Sequence[Any]:
+        """What the function says of each.
+
+        Raises:
+            TimeoutError: If it takes longer than ``timeout``.
+        """
+        if self.timeout is None:
+            return await self.asked(ones)
+        try:
+            async with asyncio.timeout(self.timeout) as limit:
+                return await self.asked(ones)
+        except TimeoutError as error:
+            if limit.expired():
+                raise TimeoutError(f"no answer within {self.timeout:g} s (timeout=)") from error
+            raise
+
+    async def asked(self, ones: list[Held]) -> Sequence[Any]:
+        if self.group is None:
+            return (await self.awaitable(self.function(*self.arguments(ones[0]))),)
+        columns = zip(*map(self.arguments, ones), strict=True)
+        found: Sequence[Any] = await self.awaitable(self.function(*map(list, columns)))
+        return self.outcomes_of(ones, found)
+
+    def outcomes_of(self, ones: list[Held], found: Any) -> Sequence[Any]:
+        """One outcome each, of what a call for several returned."""
+        if not isinstance(found, Sequence) or len(found) != len(ones):
+            raise TypeError(f"expected a list of {len(ones)} results, one for each value, got {found!r:.80}")
+        return found
+
+    def arguments(self, one: Held) -> tuple[Any, ...]:
+        return (one.value,)
+
+    def awaitable(self, made: Any) -> Awaitable[Any]:
+        if not hasattr(made, "__await__"):
+            raise TypeError(
+                f"the function returned {type(made).__name__}, which cannot be awaited; make it a coroutine function, wrap one "
+                "that blocks in rxstreams.in_thread(…), or use the operator for plain functions"
+            )
+        return made  # type: ignore[no-any-return]  # it has __await__
+
+    def concluded(self, ones: Sequence[Held], outcomes: Sequence[Any]) -> None:
+        """Calls have brought something."""
+        for one, outcome in zip(ones, outcomes, strict=True):
+            one.outcome, one.done = outcome, True
+            self.finished.append(one)
+            self.next_of_key(one)
+        if self.host.durable:
+            self.host.made_room()  # the run looks what there is to give
+        else:
+            self.host.post(self.give_more, None)
+
+    def failed(self, one: Held, error: Exception, attempts: int) -> None:
+        """A call has failed for good."""
+        if one.number in self.held:
+            self.host.failed(error, one.alone(), 0, None, attempts=attempts)
+            self.let_go(one)
+        self.next_of_key(one)
+        self.note()
+        self.work()
+        self.give_more()
+        self.settle()
+
+    def next_of_key(self, one: Held) -> None:
+        if self.order != "key":
+            return
+        behind = self.busy[one.key]
+        behind.popleft()
+        while behind and behind[0].gone:
+            behind.popleft()
+        if behind:
+            self.queue.append(behind[0])
+            self.work()
+        else:
+            del self.busy[one.key]
+
+    # What comes out.
+
+    def give_more(self) -> None:
+        going = self.due(max(0, self.free()))
+        if not going:
+            return
+        for one in going:
+            self.let_go(one)
+        self.note()
+        self.emit(self.results(going))
+        self.settle()
+
+    def due(self, most: int) -> list[Held]:
+        """Whose turn it is to come out, ``most`` of them."""
+        if self.order == "input":
+            going = first(self.held.values(), self.enough(self.held.values(), most))
+            self.finished.clear()
+            return going
+        return [self.finished.popleft() for _ in range(self.enough(self.finished, most))]
+
+    def enough(self, ones: Any, most: int) -> int:
+        """How many of these may come out where there is room for ``most`` results."""
+        return min(len(ones), most)
+
+    def results(self, ones: list[Held]) -> Batch:
+        """What comes out."""
+        return self.batch_of(ones, [one.outcome for one in ones])
+
+    def close(self) -> None:
+        self.closing = True
+        for worker in self.workers:
+            worker.cancel()
+
+    async def closed(self) -> None:
+        if self.workers:
+            await asyncio.wait(self.workers)

@@ -1,0 +1,276 @@
+"""Bounded edges: where records wait, how many may, and what becomes of the next one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, Final, Literal
+
+from rxstreams.batch import Batch
+from rxstreams.errors import ConfigError
+from rxstreams.operators.arguments import check_count, check_savable
+from rxstreams.operators.holding import Holding, least_time
+from rxstreams.state.keys import internal, original
+from rxstreams.stream import LOST, UNBOUNDED, Pace
+
+__all__ = ["Edge", "Held", "Overflow", "check_edge"]
+
+Overflow = Literal["block", "drop_oldest", "drop_newest", "latest", "fail"]
+"""What becomes of a record for which an edge has no room.
+
+``block``: it does not come, as nobody asks the source for it. ``drop_oldest`` and ``drop_newest`` let go of the record that has
+waited longest, or of the new one; ``latest`` of all that wait. ``fail``: it fails, and meets the policy for failing records.
+"""
+OVERFLOWS: Final = ("block", "drop_oldest", "drop_newest", "latest", "fail")
+
+
+def check_edge(where: str, capacity: Any, overflow: Any, *, busy: int = 0) -> None:
+    """See that these are a capacity and a policy; ``busy`` is how many of what the edge holds cannot be dropped.
+
+    Raises:
+        ConfigError: If not.
+    """
+    check_count(f"{where}(capacity)", capacity, least=1)
+    if overflow not in OVERFLOWS:
+        raise ConfigError(f"{where}(overflow): expected one of {', '.join(map(repr, OVERFLOWS))}, got {overflow!r}")
+    if overflow in ("drop_oldest", "latest") and capacity <= busy:
+        raise ConfigError(
+            f"{where}(capacity): {overflow!r} drops what waits, and of {capacity} all may be called at once "
+            f"(concurrency={busy}); expected at least {busy + 1}"
+        )
+
+
+class Held:
+    """A record that waits.
+
+    Attributes:
+        number: Counts the edge's records.
+        value, time, key: The record; ``key`` is internal.
+        place: Its order number in the push that brought it, and
+        origin: that push, for the messages of failures; None after a restart.
+        begun: Whether somebody works on it, so that it cannot be dropped.
+        gone: Whether it was dropped while it stood in a queue.
+        done: Whether ``outcome`` is there.
+        ident: What names it to the outside, in all attempts.
+    """
+
+    __slots__ = ("begun", "done", "gone", "ident", "key", "number", "origin", "outcome", "place", "time", "value")
+
+    def __init__(self, number: int, value: Any, time: int | None, key: Hashable, place: float | None, origin: Any) -> None:
+        self.number, self.value, self.time, self.key = number, value, time, key
+        self.place, self.origin = place, origin
+        self.begun = self.gone = self.done = False
+        self.outcome: Any = None
+        self.ident: str | None = None
+
+    def alone(self) -> Batch:
+        """It, as a batch of one, as it came."""
+        place = None if self.place is None else (self.place,)
+        return Batch((self.value,), None if self.time is None else (self.time,), None, place)
+
+
+class Edge(Holding):
+    """A node in which records wait until they are let go; what waits at a commit is saved, an entry each, under its number.
+
+    Most come and go between two commits, so they are put into ``states`` right before one. The watermark stays behind what
+    waits. A full edge asks for more only when no more than ``resume_at`` wait, so that it gets many at once.
+
+    Args:
+        capacity: How many may wait; what one record or timer makes above comes on top.
+        overflow: What becomes of a record when it is full.
+        resume_at: How few must wait before a full edge asks for more.
+        on_full: Called each time that it becomes full.
+    """
+
+    locked = True
+    absorbs = True
+    fans_out = True
+
+    def __init__(
+        self, capacity: int, overflow: Overflow, resume_at: int | None = None, on_full: Callable[[], Any] | None = None
+    ) -> None:
+        super().__init__()
+        self.capacity, self.overflow = capacity, overflow
+        self.resume_at = capacity // 2 if resume_at is None else resume_at
+        self.on_full = on_full
+        self.held: dict[int, Held] = {}
+        self.next = self.most = self.pauses = self.dropped = 0
+        self.full = self.ended = self.heeded = False
+        self.savable: set[type] = set()
+        self.emptied = asyncio.Event()
+        self.emptied.set()
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    def start(self) -> None:
+        super().start()
+        try:
+            self.loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self.loop = None
+        for number in sorted(one for one in self.states if isinstance(one, int)):
+            self.restore(number, *self.states[number])
+        self.note()
+
+    def restore(self, number: int, value: Any, time: int | None, key: Any) -> Held:
+        """Have a record wait that waited at the last commit."""
+        one = Held(number, value, time, internal(key) if self.host.keyed else None, None, None)
+        self.hold(one)
+        return one
+
+    def saved(self, one: Held) -> tuple[Any, ...]:
+        """What ``restore`` is given of it."""
+        return one.value, one.time, original(one.key) if self.host.keyed else None
+
+    @property
+    def backlog(self) -> int:
+        return len(self.held)
+
+    def room(self, port: int = 0) -> int:
+        if self.overflow != "block":
+            return UNBOUNDED
+        return 0 if self.full else self.capacity - len(self.held)
+
+    def paced(self, beyond: Pace | None) -> Pace | None:
+        return Gate(self, None if self.absorbs else beyond) if self.overflow == "block" else None
+
+    def free(self) -> int:
+        """How many may go out now."""
+        beyond = self.host.beyond
+        if beyond is None:
+            return self.host.room()
+        return 0 if beyond.full else 1
+
+    # What comes.
+
+    def take(self, b: Batch, start: int = 0) -> None:
+        """Have the records of a batch wait, from ``start`` on, as far as the policy lets them."""
+        dropped: list[Held] = []
+        origin = self.host.origin()
+        times, keys, order = b.times, b.keys, b.order
+        for i in range(start, len(b)):
+            value = b.values[i]
+            one = Held(
+                self.next, value, times[i] if times else None, keys[i] if keys else None, order[i] if order else None, origin
+            )
+            if len(self.held) >= self.capacity and not self.make_way(one, dropped):
+                continue
+            if self.host.durable and value.__class__ not in self.savable:
+                check_savable(self, value)
+                self.savable.add(value.__class__)
+            self.hold(one)
+        self.note()
+        if dropped:
+            self.dropped += len(dropped)
+            self.host.aside("dropped", self.batch_of(dropped))
+
+    def hold(self, one: Held) -> None:
+        """Have a record wait from now on."""
+        self.held[one.number] = one
+        self.next = one.number + 1
+
+    def make_way(self, one: Held, dropped: list[Held]) -> bool:
+        """Have room for a record, as the policy says; False if the record is gone."""
+        if self.overflow == "block":
+            return self.heeded or self.host.durable or self.overflows(one)
+        if self.overflow == "fail":
+            return self.overflows(one)
+        if self.overflow != "drop_newest":
+            waiting = [held for held in self.held.values() if not held.begun]
+            for held in waiting if self.overflow == "latest" else waiting[:1]:
+                held.gone = True
+                self.let_go(held)
+                dropped.append(held)
+            return True
+        dropped.append(one)
+        return False
+
+    def overflows(self, one: Held) -> bool:
+        """A record fails because there is no room for it."""
+        why = "" if self.overflow == "fail" else ", and this kind of source cannot be slowed: choose what to drop (overflow=…)"
+        self.host.failed(
+            BufferError(f"{self.capacity} records wait already (capacity={self.capacity}){why}"), one.alone(), 0, None
+        )
+        return False
+
+    # What goes.
+
+    def let_go(self, one: Held) -> None:
+        """A record does not wait any more, in memory and in the next commit."""
+        del self.held[one.number]
+        if self.states.pop(one.number, LOST) is not LOST:
+            self.dirty.add(one.number)
+
+    def batch_of(self, ones: Sequence[Held], values: Sequence[Any] | None = None) -> Batch:
+        """Records that waited as a batch of now, or other values with their times and keys."""
+        keys = [one.key for one in ones] if self.host.keyed else None
+        times = [one.time or 0 for one in ones]
+        b = self.host.fresh([one.value for one in ones] if values is None else values, times, keys)
+        return b.marked(b.marks and [self.told] * len(b))
+
+    def settle(self) -> None:
+        """After records have gone: pass time on, and the end when nothing waits."""
+        self.tell_anew()
+        if self.ended and not self.held:
+            self.finish()
+
+    def note(self) -> None:
+        """Say when the edge becomes full, and when it asks for more again."""
+        waiting = len(self.held)
+        self.most = max(self.most, waiting)
+        if not self.full and waiting >= self.capacity:
+            self.full = True
+            self.pauses += 1
+            self.emptied.clear()
+            self.host.pressure(full=True)
+            if self.on_full is not None:
+                self.on_full()
+        elif self.full and waiting <= self.resume_at:
+            self.full = False
+            self.emptied.set()
+            self.host.pressure(full=False)
+        if not self.full:
+            self.host.made_room()
+
+    def least(self) -> int:
+        return least_time([one.time for one in self.held.values()])
+
+    def cut(self) -> None:
+        for number in self.held.keys() - self.states.keys():
+            self.states[number] = self.saved(self.held[number])
+            self.dirty.add(number)
+
+    def end(self, port: int, at: float | None = None) -> None:
+        self.ended = True
+        if not self.held:
+            self.finish(at)
+
+
+class Gate:
+    """In a subscription: what a source heeds before it emits on."""
+
+    def __init__(self, edge: Edge, beyond: Pace | None) -> None:
+        self.edge, self.beyond = edge, beyond
+
+    @property
+    def full(self) -> bool:
+        """Whether there is no room, here or, where the edge passes on what it holds, further down."""
+        self.edge.heeded = True  # who asks before each record may come with all that the record makes
+        return self.edge.room() <= 0 or (self.beyond is not None and self.beyond.full)
+
+    async def room(self) -> None:
+        """Return when there is room again."""
+        while self.full:
+            if self.edge.room() > 0 and self.beyond is not None:
+                await self.beyond.room()
+            else:
+                await self.edge.emptied.wait()
+
+
+def first(ones: Iterable[Held], most: int) -> list[Held]:
+    """The first of these that are done, without a gap, ``most`` of them at most."""
+    found: list[Held] = []
+    for one in ones:
+        if not one.done or len(found) >= most:
+            break
+        found.append(one)
+    return found
