@@ -25,7 +25,7 @@ operators as ``from rxstreams import operators as ops`` and aggregates as ``from
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from rxstreams import aggregates, operators, windows
+from rxstreams import aggregates, operators
 from rxstreams.errors import (
     BrokerError,
     ConfigError,

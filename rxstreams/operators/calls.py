@@ -19,7 +19,7 @@ __all__ = ["Calls", "Order", "with_retry"]
 Order = Literal["input", "any", "key"]
 """In which order results come: that of the records, that in which calls end, or per key that of the records."""
 AT_ONCE = 64
-"""Calls after which a worker lets others have a turn, if none of them had to wait."""
+"""Calls in one turn of the loop after which all workers let others have a turn, if none of the calls had to wait."""
 
 
 def with_retry(where: str, retry: Any, on_error: Policy | None) -> Policy | None:
@@ -78,6 +78,7 @@ class Calls(Edge):
         self.busy: dict[Any, deque[Held]] = {}
         self.workers: set[asyncio.Task[None]] = set()
         self.closing = False
+        self.made = 0
 
     def start(self) -> None:
         super().start()
@@ -132,14 +133,18 @@ class Calls(Edge):
 
     async def call_all(self) -> None:
         attached.set(None)  # the task has the context of the push that started it; what the function subscribes to is its own
-        for turn in count(1):
-            ones = self.next_ones()
-            if not ones:
-                return
+        while ones := self.next_ones():
             self.work()
             await self.call(ones)
-            if turn % AT_ONCE == 0:
+            self.made += 1
+            if self.made == 1:
+                asyncio.get_running_loop().call_soon(self.rested)
+            if self.made >= AT_ONCE:
                 await asyncio.sleep(0)
+
+    def rested(self) -> None:
+        """The loop has turned, so that others have had a turn."""
+        self.made = 0
 
     # A call.
 

@@ -20,8 +20,8 @@ def in_thread(function: Callable[P, R]) -> Callable[P, Awaitable[R]]:
     """Make a coroutine function of one that blocks: each call is made in a thread, and the pipeline goes on meanwhile.
 
     For ``map_async``, ``enrich``, ``to_callable`` and their like, whose ``concurrency`` says how many calls there are at a time;
-    of all together there are as many as asyncio's executor has threads. A thread cannot be cancelled: after a ``timeout``, or when
-    the run has stopped, its call goes on, and what it returns is dropped.
+    of all together there are as many as asyncio's executor has threads. A thread cannot be cancelled: after a ``timeout``, or
+    when the run has stopped, its call goes on, and what it returns is dropped.
 
     Args:
         function: What blocks: a client of a database, a computation in C that lets other threads run.
