@@ -14,7 +14,7 @@ from rxstreams.batch import Batch
 from rxstreams.errors import ConfigError, Policy, Retry, seconds
 from rxstreams.operators.arguments import check_count, check_name
 from rxstreams.operators.calls import Calls, Order, with_retry
-from rxstreams.operators.edges import Held, Overflow, check_edge
+from rxstreams.operators.edges import DONE, Held, Overflow, check_edge
 from rxstreams.stream import Operation, Stream, operator
 
 __all__ = ["Ordered", "call_operator", "filter_async", "flat_map_async", "map_async"]
@@ -251,7 +251,7 @@ class Flattening(Calls):
     def enough(self, ones: Any, most: int) -> int:
         n = results = 0
         for one in ones:
-            if results >= most or not one.done:
+            if results >= most or one.stage != DONE:
                 break
             n += 1
             results += len(one.outcome)

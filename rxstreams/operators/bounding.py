@@ -118,8 +118,7 @@ class Bounded(Edge):
         going = list(islice(self.held.values(), max(0, min(self.free(), len(self.held)))))
         if not going:
             return
-        for one in going:
-            self.let_go(one)
+        self.let_go(going)
         self.went(len(going))
         self.note()
         self.emit(self.batch_of(going))

@@ -158,7 +158,6 @@ class CallSink(Calls):
         super().__init__(function, concurrency=1, **options)
         self.identities = Identities(self) if with_id else None
         self.needs_order = with_id
-        self.names: list[str] = []
 
     def start(self) -> None:
         if self.identities is not None:
@@ -166,15 +165,16 @@ class CallSink(Calls):
         super().start()
 
     def batch(self, b: Batch, port: int) -> None:
-        if self.identities is not None:
-            self.names = self.identities.of(b)[::-1]
         self.take(b)
         self.work()
         self.emit(b)
 
-    def hold(self, one: Held) -> None:
-        one.ident = self.names.pop() if self.names else None
-        super().hold(one)
+    def records(self, b: Batch) -> list[Held]:
+        ones = super().records(b)
+        names = [None] * len(ones) if self.identities is None else self.identities.of(b)
+        for one, name in zip(ones, names, strict=True):
+            one.ident = name
+        return ones
 
     def arguments(self, one: Held) -> tuple[Any, ...]:
         return (one.value,) if self.identities is None else (one.value, one.ident)
@@ -191,8 +191,8 @@ class CallSink(Calls):
     def saved(self, one: Held) -> tuple[Any, ...]:
         return (*super().saved(one), one.ident)
 
-    def restore(self, number: int, value: Any, time: int | None, key: Any, ident: str | None = None) -> Held:
-        one = super().restore(number, value, time, key)
+    def restored(self, number: int, value: Any, time: int | None, key: Any, ident: str | None = None) -> Held:
+        one = super().restored(number, value, time, key)
         one.ident = ident
         return one
 

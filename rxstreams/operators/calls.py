@@ -7,11 +7,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from itertools import count
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from rxstreams.batch import Batch
 from rxstreams.errors import ConfigError, GraphError, Policy, Retry, Stop, check_policy
-from rxstreams.operators.edges import Edge, Held, Overflow, first
+from rxstreams.operators.edges import BEGUN, DONE, GONE, Edge, Held, Overflow, first
 from rxstreams.stream import attached
 
 __all__ = ["Calls", "Order", "with_retry"]
@@ -77,7 +77,7 @@ class Calls(Edge):
         self.finished: deque[Held] = deque()
         self.busy: dict[Any, deque[Held]] = {}
         self.workers: set[asyncio.Task[None]] = set()
-        self.closing = False
+        self.closing = self.woken = self.starting = False
         self.made = 0
 
     def start(self) -> None:
@@ -96,31 +96,35 @@ class Calls(Edge):
         self.work()
         self.tell_anew()
 
-    def hold(self, one: Held) -> None:
-        super().hold(one)
-        if self.order == "key":
+    def hold(self, ones: Sequence[Held]) -> None:
+        super().hold(ones)
+        if self.order != "key":
+            self.queue.extend(ones)
+            return
+        for one in ones:
             behind = self.busy.setdefault(one.key, deque())
             behind.append(one)
-            if behind[0] is not one:
-                return  # the call before it of the same key comes first
-        self.queue.append(one)
+            if behind[0] is one:  # else the call before it of the same key comes first
+                self.queue.append(one)
 
     def next_ones(self) -> list[Held]:
         """The records to call for next: one, or a group."""
         ones: list[Held] = []
         while self.queue and len(ones) < (self.group or 1):
             one = self.queue.popleft()
-            if one.gone:
+            if one.stage == GONE:
                 self.next_of_key(one)
                 continue
-            one.begun = True
+            one.stage = BEGUN
             ones.append(one)
         return ones
 
     def work(self) -> None:
         """Have one more worker, if something waits and there may be one. It has the next one work when it begins."""
-        if self.queue and len(self.workers) < self.concurrency and not self.closing:
+        more = self.queue and len(self.workers) < self.concurrency and self.made < AT_ONCE
+        if more and not self.starting and not self.closing:
             assert self.loop is not None
+            self.starting = True
             worker = self.loop.create_task(self.call_all())
             self.workers.add(worker)
             worker.add_done_callback(self.worked)
@@ -133,18 +137,21 @@ class Calls(Edge):
 
     async def call_all(self) -> None:
         attached.set(None)  # the task has the context of the push that started it; what the function subscribes to is its own
-        while ones := self.next_ones():
+        loop = asyncio.get_running_loop()
+        self.starting = False
+        while self.made < AT_ONCE and (ones := self.next_ones()):
             self.work()
             await self.call(ones)
             self.made += 1
             if self.made == 1:
-                asyncio.get_running_loop().call_soon(self.rested)
-            if self.made >= AT_ONCE:
+                loop.call_soon(self.rested)
+            elif self.made >= AT_ONCE:
                 await asyncio.sleep(0)
 
     def rested(self) -> None:
         """The loop has turned, so that others have had a turn."""
         self.made = 0
+        self.work()
 
     # A call.
 
@@ -154,7 +161,7 @@ class Calls(Edge):
         retry = policy if isinstance(policy, Retry) else None
         for attempt in count(1):
             try:
-                outcomes = await self.outcomes(ones)
+                outcomes = await (self.asked(ones) if self.timeout is None else self.asked_in_time(ones))
             except asyncio.CancelledError:
                 if self.closing:
                     raise
@@ -170,14 +177,13 @@ class Calls(Edge):
         for one in ones:
             self.host.post(partial(self.failed, one, error, attempt), one.origin)
 
-    async def outcomes(self, ones: list[Held]) -> Sequence[Any]:
+    async def asked_in_time(self, ones: list[Held]) -> Sequence[Any]:
         """What the function says of each.
 
         Raises:
             TimeoutError: If it takes longer than ``timeout``.
         """
-        if self.timeout is None:
-            return await self.asked(ones)
+        assert self.timeout is not None
         try:
             async with asyncio.timeout(self.timeout) as limit:
                 return await self.asked(ones)
@@ -187,10 +193,13 @@ class Calls(Edge):
             raise
 
     async def asked(self, ones: list[Held]) -> Sequence[Any]:
+        """What the function says of each."""
         if self.group is None:
-            return (await self.awaitable(self.function(*self.arguments(ones[0]))),)
+            made = self.function(*self.arguments(ones[0]))
+            return (await made if hasattr(made, "__await__") else self.not_awaitable(made),)
         columns = zip(*map(self.arguments, ones), strict=True)
-        found: Sequence[Any] = await self.awaitable(self.function(*map(list, columns)))
+        made = self.function(*map(list, columns))
+        found = await made if hasattr(made, "__await__") else self.not_awaitable(made)
         return self.outcomes_of(ones, found)
 
     def outcomes_of(self, ones: list[Held], found: Any) -> Sequence[Any]:
@@ -202,30 +211,30 @@ class Calls(Edge):
     def arguments(self, one: Held) -> tuple[Any, ...]:
         return (one.value,)
 
-    def awaitable(self, made: Any) -> Awaitable[Any]:
-        if not hasattr(made, "__await__"):
-            raise TypeError(
-                f"the function returned {type(made).__name__}, which cannot be awaited; make it a coroutine function, wrap one "
-                "that blocks in rxstreams.in_thread(…), or use the operator for plain functions"
-            )
-        return made  # type: ignore[no-any-return]  # it has __await__
+    def not_awaitable(self, made: Any) -> NoReturn:
+        raise TypeError(
+            f"the function returned {type(made).__name__}, which cannot be awaited; make it a coroutine function, wrap one that "
+            "blocks in rxstreams.in_thread(…), or use the operator for plain functions"
+        )
 
     def concluded(self, ones: Sequence[Held], outcomes: Sequence[Any]) -> None:
         """Calls have brought something."""
         for one, outcome in zip(ones, outcomes, strict=True):
-            one.outcome, one.done = outcome, True
-            self.finished.append(one)
-            self.next_of_key(one)
-        if self.host.durable:
-            self.host.made_room()  # the run looks what there is to give
-        else:
+            one.outcome, one.stage = outcome, DONE
+            if self.order != "input":
+                self.finished.append(one)
+                self.next_of_key(one)
+        if not self.host.durable:
             self.host.post(self.give_more, None)
+        elif not self.woken:
+            self.woken = True
+            self.host.made_room()  # the run looks what there is to give
 
     def failed(self, one: Held, error: Exception, attempts: int) -> None:
         """A call has failed for good."""
         if one.number in self.held:
             self.host.failed(error, one.alone(), 0, None, attempts=attempts)
-            self.let_go(one)
+            self.let_go([one])
         self.next_of_key(one)
         self.note()
         self.work()
@@ -237,7 +246,7 @@ class Calls(Edge):
             return
         behind = self.busy[one.key]
         behind.popleft()
-        while behind and behind[0].gone:
+        while behind and behind[0].stage == GONE:
             behind.popleft()
         if behind:
             self.queue.append(behind[0])
@@ -248,11 +257,11 @@ class Calls(Edge):
     # What comes out.
 
     def give_more(self) -> None:
+        self.woken = False
         going = self.due(max(0, self.free()))
         if not going:
             return
-        for one in going:
-            self.let_go(one)
+        self.let_go(going)
         self.note()
         self.emit(self.results(going))
         self.settle()
@@ -260,9 +269,7 @@ class Calls(Edge):
     def due(self, most: int) -> list[Held]:
         """Whose turn it is to come out, ``most`` of them."""
         if self.order == "input":
-            going = first(self.held.values(), self.enough(self.held.values(), most))
-            self.finished.clear()
-            return going
+            return first(self.held.values(), self.enough(self.held.values(), most))
         return [self.finished.popleft() for _ in range(self.enough(self.finished, most))]
 
     def enough(self, ones: Any, most: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from itertools import islice, repeat, takewhile
 from typing import Any, Final, Literal
 
 from rxstreams.batch import Batch
@@ -40,6 +41,9 @@ def check_edge(where: str, capacity: Any, overflow: Any, *, busy: int = 0) -> No
         )
 
 
+WAITING, BEGUN, DONE, GONE = range(4)
+
+
 class Held:
     """A record that waits.
 
@@ -48,20 +52,19 @@ class Held:
         value, time, key: The record; ``key`` is internal.
         place: Its order number in the push that brought it, and
         origin: that push, for the messages of failures; None after a restart.
-        begun: Whether somebody works on it, so that it cannot be dropped.
-        gone: Whether it was dropped while it stood in a queue.
-        done: Whether ``outcome`` is there.
-        ident: What names it to the outside, in all attempts.
+        stage: Whether it waits, somebody has begun with it, so that it cannot be dropped, ``outcome`` is there, or it was dropped
+            while it stood in a queue.
+        ident: What names it to the outside, in all attempts, where that is asked for.
     """
 
-    __slots__ = ("begun", "done", "gone", "ident", "key", "number", "origin", "outcome", "place", "time", "value")
+    __slots__ = ("ident", "key", "number", "origin", "outcome", "place", "stage", "time", "value")
+    outcome: Any
+    ident: str | None
 
     def __init__(self, number: int, value: Any, time: int | None, key: Hashable, place: float | None, origin: Any) -> None:
         self.number, self.value, self.time, self.key = number, value, time, key
         self.place, self.origin = place, origin
-        self.begun = self.gone = self.done = False
-        self.outcome: Any = None
-        self.ident: str | None = None
+        self.stage = WAITING
 
     def alone(self) -> Batch:
         """It, as a batch of one, as it came."""
@@ -107,18 +110,17 @@ class Edge(Holding):
             self.loop = asyncio.get_running_loop()
         except RuntimeError:
             self.loop = None
-        for number in sorted(one for one in self.states if isinstance(one, int)):
-            self.restore(number, *self.states[number])
+        numbers = sorted(one for one in self.states if isinstance(one, int))
+        self.next = numbers[-1] + 1 if numbers else 0
+        self.hold([self.restored(number, *self.states[number]) for number in numbers])
         self.note()
 
-    def restore(self, number: int, value: Any, time: int | None, key: Any) -> Held:
-        """Have a record wait that waited at the last commit."""
-        one = Held(number, value, time, internal(key) if self.host.keyed else None, None, None)
-        self.hold(one)
-        return one
+    def restored(self, number: int, value: Any, time: int | None, key: Any) -> Held:
+        """A record that waited at the last commit."""
+        return Held(number, value, time, internal(key) if self.host.keyed else None, None, None)
 
     def saved(self, one: Held) -> tuple[Any, ...]:
-        """What ``restore`` is given of it."""
+        """What ``restored`` is given of it."""
         return one.value, one.time, original(one.key) if self.host.keyed else None
 
     @property
@@ -144,42 +146,49 @@ class Edge(Holding):
 
     def take(self, b: Batch, start: int = 0) -> None:
         """Have the records of a batch wait, from ``start`` on, as far as the policy lets them."""
-        dropped: list[Held] = []
-        origin = self.host.origin()
-        times, keys, order = b.times, b.keys, b.order
-        for i in range(start, len(b)):
-            value = b.values[i]
-            one = Held(
-                self.next, value, times[i] if times else None, keys[i] if keys else None, order[i] if order else None, origin
-            )
-            if len(self.held) >= self.capacity and not self.make_way(one, dropped):
-                continue
-            if self.host.durable and value.__class__ not in self.savable:
-                check_savable(self, value)
-                self.savable.add(value.__class__)
-            self.hold(one)
+        ones = self.records(b.cut(start) if start else b)
+        if len(self.held) + len(ones) <= self.capacity or self.trusts:
+            self.hold(ones)
+        else:
+            dropped: list[Held] = []
+            for one in ones:
+                if len(self.held) < self.capacity or self.make_way(one, dropped):
+                    self.hold([one])
+            if dropped:
+                self.dropped += len(dropped)
+                self.host.aside("dropped", self.batch_of(dropped))
         self.note()
-        if dropped:
-            self.dropped += len(dropped)
-            self.host.aside("dropped", self.batch_of(dropped))
 
-    def hold(self, one: Held) -> None:
-        """Have a record wait from now on."""
-        self.held[one.number] = one
-        self.next = one.number + 1
+    def records(self, b: Batch) -> list[Held]:
+        """The records of a batch, one by one; in a run they must be savable."""
+        for kind in (set(map(type, b.values)) - self.savable) if self.host.durable else ():
+            check_savable(self, next(value for value in b.values if type(value) is kind))
+            self.savable.add(kind)
+        first, origin = self.next, repeat(self.host.origin())
+        self.next += len(b)
+        columns = [column or repeat(None) for column in (b.times, b.keys, b.order)]
+        return list(map(Held, range(first, self.next), b.values, *columns, origin))
+
+    @property
+    def trusts(self) -> bool:
+        """Whether those above ask for room before they emit, so that what comes beyond it is what one record has made."""
+        return self.overflow == "block" and (self.heeded or self.host.durable)
+
+    def hold(self, ones: Sequence[Held]) -> None:
+        """Have records wait from now on."""
+        self.held.update(zip([one.number for one in ones], ones, strict=True))
 
     def make_way(self, one: Held, dropped: list[Held]) -> bool:
         """Have room for a record, as the policy says; False if the record is gone."""
-        if self.overflow == "block":
-            return self.heeded or self.host.durable or self.overflows(one)
-        if self.overflow == "fail":
+        if self.overflow in ("block", "fail"):
             return self.overflows(one)
         if self.overflow != "drop_newest":
-            waiting = [held for held in self.held.values() if not held.begun]
-            for held in waiting if self.overflow == "latest" else waiting[:1]:
-                held.gone = True
-                self.let_go(held)
-                dropped.append(held)
+            waiting = [held for held in self.held.values() if held.stage == WAITING]
+            going = waiting if self.overflow == "latest" else waiting[:1]
+            for held in going:
+                held.stage = GONE
+            self.let_go(going)
+            dropped += going
             return True
         dropped.append(one)
         return False
@@ -194,11 +203,12 @@ class Edge(Holding):
 
     # What goes.
 
-    def let_go(self, one: Held) -> None:
-        """A record does not wait any more, in memory and in the next commit."""
-        del self.held[one.number]
-        if self.states.pop(one.number, LOST) is not LOST:
-            self.dirty.add(one.number)
+    def let_go(self, ones: Iterable[Held]) -> None:
+        """Records do not wait any more, in memory and in the next commit."""
+        for one in ones:
+            del self.held[one.number]
+            if self.states.pop(one.number, LOST) is not LOST:
+                self.dirty.add(one.number)
 
     def batch_of(self, ones: Sequence[Held], values: Sequence[Any] | None = None) -> Batch:
         """Records that waited as a batch of now, or other values with their times and keys."""
@@ -268,9 +278,8 @@ class Gate:
 
 def first(ones: Iterable[Held], most: int) -> list[Held]:
     """The first of these that are done, without a gap, ``most`` of them at most."""
-    found: list[Held] = []
-    for one in ones:
-        if not one.done or len(found) >= most:
-            break
-        found.append(one)
-    return found
+    return list(takewhile(_is_done, islice(ones, most)))
+
+
+def _is_done(one: Held) -> bool:
+    return one.stage == DONE

@@ -283,7 +283,7 @@ class Task:
         """Wait for news; no longer than ``until``."""
         self.changed.clear()
         # Cleared first, then looked again: what came in between has either set the event or is seen here.
-        if self.graph.posted or self.inputs.waiting:
+        if self.graph.posted or self.inputs.waiting or self._over():
             return
         timer = self.loop.call_at(until, self.changed.set)
         try:
