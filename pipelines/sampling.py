@@ -18,7 +18,7 @@ import rxstreams as rxs
 from pipelines.records import Id, NewOrder, NewPayment, Order, Payment, Time, complete
 from rxstreams import operators as ops
 
-__all__ = ["Input", "Sample", "orders_from", "show", "topics_from"]
+__all__ = ["IN_MEMORY", "Input", "Sample", "orders_from", "quiet", "show", "topics_from"]
 
 Sample = Annotated[bool, cyclopts.Parameter(negative=(), help="run over the example instead of the shop's topic, in memory")]
 Input = Annotated[
@@ -87,10 +87,7 @@ def topics_from(
     if not sample and file is None:
         yield {topic: rxs.from_topic(topic, kind, on_error=rxs.Skip(), **reading) for topic, kind in kinds.items()}, broker
         return
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    quiet()
     lines = [post(order) for order in example] if file is None else file.read_bytes().splitlines()
     found = [read(line, f"{file}:{number}", kinds) for number, line in enumerate(lines, 1) if line.strip()]
     for topic in kinds:
@@ -99,6 +96,14 @@ def topics_from(
     yield {topic: rxs.from_topic(topic, kind, until="end", **reading) for topic, kind in kinds.items()}, IN_MEMORY
     if None in found:
         raise SystemExit(1)
+
+
+def quiet(level: int = logging.WARNING) -> None:
+    """Have the log say what goes wrong, and no more."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
 
 
 def post(order: float | Mapping[str, Any]) -> bytes:

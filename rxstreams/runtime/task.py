@@ -184,6 +184,7 @@ class Task:
         now = yielded = self.loop.time()
         next_commit, next_beat = now + self._interval(), now + HEARTBEAT
         while not self.stopping and not self._over():
+            self.changed.clear()  # what changes from here on is looked at before it is waited for anything
             self.graph.run_posted()
             got = self.inputs.next()
             if got is None:
@@ -281,8 +282,6 @@ class Task:
 
     async def _sleep(self, until: float) -> None:
         """Wait for news; no longer than ``until``."""
-        self.changed.clear()
-        # Cleared first, then looked again: what came in between has either set the event or is seen here.
         if self.graph.posted or self.inputs.waiting or self._over():
             return
         timer = self.loop.call_at(until, self.changed.set)
