@@ -10,6 +10,7 @@ import msgspec
 from rxstreams.batch import Batch
 from rxstreams.brokers.contract import Header, Record
 from rxstreams.errors import RecordError
+from rxstreams.feeds.files.stretches import PLACE
 
 if TYPE_CHECKING:
     from rxstreams.runtime.vertices import Vertex
@@ -82,11 +83,13 @@ def explain(vertex: Vertex, error: Exception, batch: Batch, index: int, attempts
             at = int(at)
             source = (name, chunk.partition, chunk.offsets[at])
             raw = chunk.values[at]
-            original = raw if isinstance(raw, bytes) else None
+            original = bytes(raw) if isinstance(raw, bytes) else None
             key = chunk.keys[at] if chunk.keys else None
             headers = chunk.headers[at] if chunk.headers else ()
     tried = f", after {attempts} attempts" if attempts > 1 else ""
-    problem = f"{type(error).__name__}: {error}; {_where(pushed, source)}, value {_brief(value)}{tried}"
+    place = dict(headers).get(PLACE)
+    where = _where(pushed, source) + (f", {place.decode()}" if place else "")
+    problem = f"{type(error).__name__}: {error}; {where}, value {_brief(value)}{tried}"
     if isinstance(error, RecordError):
         return Failure(vertex.title, error, value, attempts, source, original, key, headers)
     return Failure(

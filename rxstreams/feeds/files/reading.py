@@ -1,0 +1,257 @@
+"""Reads the files of a pattern one after the other, and knows how far each was read. It blocks, so it works beside the loop."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator, Mapping
+from functools import partial
+from typing import Any, Protocol
+
+import msgspec
+
+from rxstreams.errors import FeedError
+from rxstreams.feeds.files.known import Known
+from rxstreams.feeds.files.lines import LineReader
+from rxstreams.feeds.files.matching import Compression, Format, compression_of, matched
+from rxstreams.feeds.files.opening import File
+from rxstreams.feeds.files.parquet import ParquetReader
+from rxstreams.feeds.files.rows import RowReader
+from rxstreams.feeds.files.stretches import PLACE, Column, Place, Stretch
+from rxstreams.feeds.source import Chunk
+
+__all__ = ["Reading", "What"]
+
+ENOUGH_RECORDS, ENOUGH_BYTES = 8192, 2**20
+HELD = 64
+"""Files that are kept open while they are followed, so that what is written before they are renamed is not missed."""
+
+
+class What(msgspec.Struct, frozen=True):
+    """Which files to read, and how."""
+
+    patterns: tuple[str, ...]
+    format: Format
+    compression: Compression | None
+    delimiter: str | None
+    longest: int
+    follow: bool
+
+
+class Reader(Protocol):
+    """A file at work: its records, how far it has come, and whether a record has begun that is still to come."""
+
+    place: Place
+    rest: bool
+
+    def stretches(self) -> Iterator[Stretch]: ...
+
+
+class Reading:
+    """One look at the files after the other, and what is new in them.
+
+    Holds: a block of the file that is being read; an entry per file that is known.
+
+    Args:
+        what: Which files.
+        offset: The next record's number.
+        saved: What is known of files, by name, as it was saved.
+    """
+
+    def __init__(self, what: What, offset: int, saved: Mapping[Any, Any]) -> None:
+        self.what, self.offset = what, offset
+        self.known = {name: Known(*entry) for name, entry in saved.items()}
+        self.held: dict[str, File] = {}
+        self.now: File | None = None
+        self.total = self.passed = 0
+        self._work: Generator[Chunk, None, None] = self._look()
+        self._error: FeedError | None = None
+
+    @property
+    def done(self) -> int:
+        """How many of ``total`` bytes have been read."""
+        return self.passed + (self.now.passed if self.now is not None else 0)
+
+    def take(self) -> list[Chunk]:
+        """The next records, a block of them at least; none if all that there is now has been read.
+
+        Raises:
+            FeedError: If a file is damaged, or another than it was; what came before it is given first.
+        """
+        if self._error is not None:
+            raise self._error
+        chunks, records, read = list[Chunk](), 0, self.done
+        try:
+            for chunk in self._work:
+                chunks.append(chunk)
+                records += len(chunk.values)
+                if records >= ENOUGH_RECORDS or self.done - read >= ENOUGH_BYTES or len(chunks) >= ENOUGH_RECORDS:
+                    break
+        except FeedError as error:
+            if not chunks:
+                raise
+            self._error = error
+        return chunks
+
+    def again(self) -> None:
+        """Look again from here on."""
+        self._work = self._look()
+
+    def close(self) -> None:
+        """Close all files."""
+        self._work.close()
+        while self.held:
+            self.held.popitem()[1].close()
+
+    # One look.
+
+    def _look(self) -> Generator[Chunk, None, None]:
+        found = matched(self.what.patterns)
+        if not found and not self.known and not self.what.follow:
+            folders = sorted({os.path.abspath(os.path.dirname(pattern)) for pattern in self.what.patterns})
+            raise FeedError(f"from_files: no file matches {', '.join(self.what.patterns)} in {', '.join(folders)}")
+        self.total, self.passed = sum(status.st_size for status in found.values()), 0
+        yield from self._follow_names(found)
+        for name in sorted(found, key=lambda name: name not in self.known):  # what was begun goes first
+            known, status = self.known.get(name), found[name]
+            if known is None or (known.ended, known.inode, known.size) != (True, status.st_ino, status.st_size):
+                yield from self._read(name)
+            self.passed += status.st_size
+
+    def _follow_names(self, found: Mapping[str, os.stat_result]) -> Iterator[Chunk]:
+        """A file that has another name now is the same file; one that is gone must have been read to its end."""
+        by_inode = {known.inode: name for name, known in self.known.items() if not _bears(found, name, known)}
+        for name, status in found.items() if by_inode else ():
+            old = by_inode.get(status.st_ino)
+            if old is not None and old in self.known and self._is_same(name, self.known[old]):
+                yield from self._rename(old, name)
+        for name in by_inode.values():
+            known = self.known.get(name)
+            if known is None or _bears(found, name, known):
+                continue
+            if name in self.held:
+                yield from self._read_out(name)
+            elif name not in found and not known.ended:
+                raise FeedError(
+                    f"{name} is gone, and was read up to byte {known.byte:,} only: put it back, or give the app another name"
+                )
+
+    def _is_same(self, name: str, known: Known) -> bool:
+        file = self._open(name)
+        try:
+            return known.head > 0 and not known.stands_for(file, grows=self._grows(name))
+        finally:
+            file.close()
+
+    def _rename(self, old: str, name: str) -> Iterator[Chunk]:
+        known = self.known[name] = self.known.pop(old)
+        if old in self.held:
+            self.held.pop(old).close()
+        yield self._note(old, None)
+        yield self._note(name, list(msgspec.structs.astuple(known)))
+
+    def _read_out(self, name: str) -> Iterator[Chunk]:
+        """Read what was still written to a file that has lost its name, with its last line, whether it has an end or not."""
+        self.now = self.held.pop(name)
+        try:
+            yield from self._go_on(name, self.known[name], self.now, final=True)
+        finally:
+            self.now.close()
+            self.now = None
+
+    def _note(self, name: str, entry: list[Any] | None) -> Chunk:
+        return Chunk(0, (), (), self.offset, saves=lambda _: (name, entry))
+
+    # One file.
+
+    def _compression(self, name: str) -> Compression:
+        return self.what.compression or compression_of(name)
+
+    def _grows(self, name: str) -> bool:
+        """Whether what is appended to a file is more of it."""
+        return self.what.format != "parquet" and self._compression(name) == "none"
+
+    def _open(self, name: str) -> File:
+        return File(name, "none" if self.what.format == "parquet" else self._compression(name))
+
+    def _read(self, name: str) -> Iterator[Chunk]:
+        """What is new in a file."""
+        grows = self._grows(name)
+        file = self.now = self.held.pop(name, None) or self._open(name)
+        try:
+            known = self.known.get(name)
+            other = "" if known is None else known.stands_for(file, grows=grows)
+            if known is not None and other and not known.ended:
+                raise FeedError(
+                    f"{name} is not the file any more that was read up to byte {known.byte:,}: {other}. Put it back, or "
+                    "give the app another name"
+                )
+            now = Known.of(file)
+            if known is not None and not other:
+                now = msgspec.structs.replace(now, byte=known.byte, line=known.line)
+                if known.ended and not grows:
+                    self.known[name] = known  # its inode is another, as of a copy; there is nothing to read
+                    return
+            yield from self._go_on(name, now, file, final=not (grows and self.what.follow))
+            if grows and self.what.follow:
+                self._hold(name, file)
+        finally:
+            if self.held.get(name) is not file:
+                file.close()
+            self.now = None
+
+    def _hold(self, name: str, file: File) -> None:
+        self.held[name] = file
+        if len(self.held) > HELD:
+            self.held.pop(next(iter(self.held))).close()
+
+    def _go_on(self, name: str, known: Known, file: File, *, final: bool) -> Iterator[Chunk]:
+        """The records from where it was read up to, the last of them with the news that it has ended."""
+        reader = self._reader(file, Place(known.byte, known.line), final=final)
+        last: Stretch | None = None
+        try:
+            for stretch in reader.stretches():
+                if last is not None:
+                    yield self._chunk(name, known, last)
+                last = stretch
+        except FeedError:
+            if last is not None:
+                yield self._chunk(name, known, last)
+            raise
+        end = last or Stretch((), reader.place, tuple)
+        end.end = reader.place
+        if self._grows(name):  # what is appended meanwhile is for the next look
+            known = msgspec.structs.replace(known, size=reader.place.byte)
+        if last is not None or not reader.rest:
+            yield self._chunk(name, known, end, ended=not reader.rest)
+
+    def _reader(self, file: File, place: Place, *, final: bool) -> Reader:
+        what = self.what
+        if what.format == "parquet":
+            return ParquetReader(file, place)
+        if what.format == "csv":
+            delimiter = what.delimiter or ("\t" if ".tsv" in os.path.basename(file.name).lower() else ",")
+            return RowReader(file, place, what.longest, final=final, delimiter=delimiter)
+        return LineReader(file, place, what.longest, final=final)
+
+    def _chunk(self, name: str, known: Known, stretch: Stretch, *, ended: bool = False) -> Chunk:
+        """A stretch's records with their numbers, places, and what to save after each."""
+        n = len(stretch.values)
+        offsets = range(self.offset, self.offset + n)
+        self.offset = offsets.stop
+        self.known[name] = Known(*known.at(stretch.end, ended=ended))
+
+        def saves(taken: int) -> tuple[str, list[Any]]:
+            return name, known.at(stretch.after(taken), ended=ended and taken == n)
+
+        return Chunk(
+            0, stretch.values, offsets, offsets.stop, headers=Column(partial(_place, name, stretch), range(n)), saves=saves
+        )
+
+
+def _place(name: str, stretch: Stretch, index: int) -> tuple[tuple[str, bytes], ...]:
+    return ((PLACE, f"{name}, line {stretch.places[index].line + 1}".encode()),)
+
+
+def _bears(found: Mapping[str, os.stat_result], name: str, known: Known) -> bool:
+    """Whether a name is still that of the file."""
+    return name in found and found[name].st_ino == known.inode

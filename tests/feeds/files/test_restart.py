@@ -1,0 +1,168 @@
+"""A restart goes on at the very next record, and what it finds must be the files that it left."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+import rxstreams as rxs
+from rxstreams.brokers.memory import MemoryBroker
+from rxstreams.errors import FeedError
+from rxstreams.feeds.files.opening import needed, zstd_library
+from tests.feeds.files.reading import Order, fails_once, got, lines, passed, run, write
+
+N = 1000
+
+
+def _csv(path: Path, ids: range) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "amount"])
+        writer.writerows((i, 1.5) for i in ids)
+
+
+def _parquet(path: Path, ids: range) -> None:
+    with duckdb.connect() as database:
+        database.execute(
+            f"COPY (SELECT range AS id, 1.5 AS amount FROM range({ids.start}, {ids.stop})) TO '{path}' (FORMAT parquet)"
+        )
+
+
+WRITE: dict[str, Callable[[Path, range], Any]] = {
+    "ndjson": lambda path, ids: path.write_bytes(lines(ids)),
+    "ndjson.gz": lambda path, ids: path.write_bytes(gzip.compress(lines(ids))),
+    "ndjson.zst": lambda path, ids: path.write_bytes(needed(zstd_library(), "zstd").compress(lines(ids))),
+    "csv": _csv,
+    "parquet": _parquet,
+}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("kind", WRITE)
+async def test_a_restart_goes_on_at_the_next_record(kind: str, tmp_path: Path) -> None:
+    """A run fails in the middle of the second file: after another start each record of all three has come once, in order."""
+    for number in range(3):
+        WRITE[kind](tmp_path / f"{number}.{kind}", range(number * N, number * N + N))
+    assert await fails_once(tmp_path / f"*.{kind}", N + 700, MemoryBroker()) == list(range(3 * N))
+
+
+@pytest.mark.asyncio
+async def test_a_restart_does_not_read_again_what_was_read(tmp_path: Path) -> None:
+    """It seeks: that the middle of what was read is something else by now makes no difference."""
+    path, broker = tmp_path / "a.ndjson", MemoryBroker()
+    path.write_bytes(lines(range(N)))
+    with pytest.raises(rxs.errors.OperatorError):
+        await _fail_at(path, 700, broker)
+    done = len(await got(broker))
+    at = len(lines(range(100)))
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(b"x" * 100)
+    assert done > 110
+    assert await run(path, broker=broker) == list(range(N))
+
+
+async def _fail_at(path: Any, at: int, broker: MemoryBroker) -> None:
+    def step(order: Order) -> int:
+        if order.id == at:
+            raise RuntimeError("not now")
+        return order.id
+
+    async with rxs.start(passed(path, step=step), app="files", broker=broker, commit_interval=1e-9) as running:
+        await running.wait()
+
+
+def _cut(path: Path) -> None:
+    os.truncate(path, 500)
+
+
+def _replace(path: Path) -> None:
+    path.write_bytes(lines(range(5, 5 + 2 * N)))
+
+
+def _shift(path: Path) -> None:
+    path.write_bytes(lines(range(100)) + lines(range(0, 2 * N)).replace(b'"amount"', b'"amounts"'))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (_cut, "it has 500 bytes, and was read up to byte"),
+        (_replace, "it begins otherwise"),
+        (_shift, "no line ends at byte"),
+        (Path.unlink, "is gone, and was read up to byte"),
+    ],
+)
+async def test_a_file_that_was_read_in_part_must_be_there_as_it_was(
+    change: Callable[[Path], None], said: str, tmp_path: Path
+) -> None:
+    """One that shrank, was replaced or is gone stops the start with its name and what is wrong."""
+    broker = MemoryBroker()
+    write(tmp_path, a=lines(range(N)), b=b"")
+    with pytest.raises(rxs.errors.OperatorError):
+        await _fail_at(tmp_path / "*.ndjson", 700, broker)
+    before = await got(broker)
+    change(tmp_path / "a.ndjson")
+    with pytest.raises(FeedError, match=f"a.ndjson.*{said}"):
+        await run(tmp_path / "*.ndjson", broker=broker)
+    assert await got(broker) == before
+
+
+@pytest.mark.asyncio
+async def test_a_packed_file_of_another_size_is_another_file(tmp_path: Path) -> None:
+    """Of a file that cannot grow the size is looked at, too."""
+    path, broker = tmp_path / "a.ndjson.gz", MemoryBroker()
+    path.write_bytes(gzip.compress(lines(range(N)), mtime=0))
+    with pytest.raises(rxs.errors.OperatorError):
+        await _fail_at(path, 700, broker)
+    path.write_bytes(path.read_bytes() + gzip.compress(lines([1])))
+    with pytest.raises(FeedError, match="and had"):
+        await run(path, broker=broker)
+
+
+@pytest.mark.asyncio
+async def test_files_that_were_read_to_their_end_may_go_and_new_ones_are_read(tmp_path: Path) -> None:
+    """With finish=False a later start reads what is new: other files, lines that were appended, a new file of an old name."""
+    broker, pattern = MemoryBroker(), tmp_path / "*.ndjson"
+    write(tmp_path, a=lines([0]), b=lines([1]), c=lines([2]), d=lines([3]))
+    assert await run(pattern, broker=broker, finish=False) == [0, 1, 2, 3]
+    (tmp_path / "a.ndjson").unlink()
+    with (tmp_path / "b.ndjson").open("ab") as file:
+        file.write(lines([4]))
+    (tmp_path / "c.ndjson").unlink()
+    write(tmp_path, c=lines([50]), e=lines([6]))
+    assert await run(pattern, broker=broker, finish=False) == [0, 1, 2, 3, 4, 50, 6]
+
+
+@pytest.mark.asyncio
+async def test_a_file_that_is_renamed_between_two_starts_goes_on_under_its_new_name(tmp_path: Path) -> None:
+    """Half read, and renamed: nothing of it is read twice, and nothing is missing."""
+    broker = MemoryBroker()
+    write(tmp_path, a=lines(range(N)))
+    with pytest.raises(rxs.errors.OperatorError):
+        await _fail_at(tmp_path / "*.ndjson", 700, broker)
+    (tmp_path / "a.ndjson").rename(tmp_path / "z.ndjson")
+    write(tmp_path, a=lines([N]))
+    assert await run(tmp_path / "*.ndjson", broker=broker) == list(range(N + 1))
+
+
+@pytest.mark.asyncio
+async def test_a_copy_of_the_folder_is_as_good(tmp_path: Path) -> None:
+    """What tells files apart is what is in them: half read, copied and put back, they are read on; those at their end are not."""
+    broker = MemoryBroker()
+    write(tmp_path, a=lines(range(N)), b=lines(range(N, 2 * N)))
+    with pytest.raises(rxs.errors.OperatorError):
+        await _fail_at(tmp_path / "*.ndjson", N + 700, broker)
+    for path in sorted(tmp_path.iterdir()):
+        copy = path.with_suffix(".copy")
+        copy.write_bytes(path.read_bytes())
+        copy.replace(path)
+    assert await run(tmp_path / "*.ndjson", broker=broker) == list(range(2 * N))
