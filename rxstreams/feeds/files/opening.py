@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 import zlib
-from typing import IO, Any
+from typing import Any
 from zlib import crc32
 
 from rxstreams.errors import ConfigError, FeedError
@@ -47,10 +47,11 @@ class File:
     def __init__(self, name: str, compression: Compression) -> None:
         self.name = name
         try:
-            self._raw: IO[bytes] = open(name, "rb")  # noqa: SIM115  # closed by ``close``
+            self._raw = open(name, "rb")  # noqa: SIM115  # closed by ``close``
         except OSError as error:
             raise FeedError(f"{name} cannot be opened: {error.strerror}") from error
-        self._bytes = self._raw
+        self._bytes: Any = self._raw
+        self._error: FeedError | None = None
         self.damage: tuple[type[Exception], ...] = (EOFError, OSError, zlib.error)
         try:
             self._unpack(compression)
@@ -61,7 +62,7 @@ class File:
 
     def _unpack(self, compression: Compression) -> None:
         if compression == "gzip":
-            self._bytes = gzip.GzipFile(fileobj=self._raw, mode="rb")  # type: ignore[assignment]  # it has what is used of an IO
+            self._bytes = gzip.GzipFile(fileobj=self._raw, mode="rb")
         elif compression == "zstd":
             zstd = needed(zstd_library(), "a file packed by zstd")
             self._bytes = zstd.ZstdFile(self._raw)
@@ -82,16 +83,25 @@ class File:
         return 0 if self._raw.closed else self._raw.tell()
 
     def read(self, size: int) -> bytes:
-        """The next bytes, ``size`` at most; none at the end."""
+        """The next bytes, ``size`` at most; none at the end. What comes before damage is given first."""
+        parts, left = list[bytes](), size
         try:
-            return self._bytes.read(size)
+            if self._error is None:
+                while left and (part := self._bytes.read1(left)):  # `read` would drop what it has when it meets damage
+                    parts.append(part)
+                    left -= len(part)
         except self.damage as error:
-            raise self._damaged(error) from error
+            self._error = self._damaged(error)
+            self._error.__cause__ = error
+        if self._error is not None and not parts:
+            raise self._error
+        return b"".join(parts)
 
     def line(self, size: int) -> bytes:
         """The next line, or its first ``size`` bytes."""
         try:
-            return self._bytes.readline(size)
+            line: bytes = self._bytes.readline(size)
+            return line
         except self.damage as error:
             raise self._damaged(error) from error
 

@@ -108,7 +108,7 @@ def from_files(
         pattern: A path, a glob (``logs/*.ndjson.gz``; ``**`` is any folders), or a list of these.
         type: What a record is: a msgspec Struct, a dataclass, a TypedDict, ``dict``; of NDJSON also ``bytes`` (lines as they
             are); without, any JSON, and rows as dicts. Fields of CSV are texts, and become what ``type`` says; an empty one
-            that does not fit as text is None.
+            that is to be something else is None, or as if it were not there.
         format: ``"ndjson"``, ``"csv"`` or ``"parquet"``; None is by suffix (ndjson, jsonl, csv, tsv, parquet, pq).
         compression: ``"gzip"``, ``"zstd"`` or ``"none"``; None is by each file's suffix (gz, gzip, zst, zstd).
         delimiter: What is between two fields of CSV; None is a comma, in ``.tsv`` a tab.
@@ -180,16 +180,32 @@ def _decoder(format: Format, type: Any) -> Callable[[Any], Any] | None:
         raise ConfigError(f"from_files: cannot make {type!r} of {format}: {error}") from error
     if type is Any or type is dict:
         return attrgetter("record") if format == "csv" else None
-    return (lambda row: _fitted(row.record, type)) if format == "csv" else lambda row: msgspec.convert(row, type, strict=False)
+    if format == "parquet":
+        return lambda row: msgspec.convert(row, type, strict=False)
+    empty = _empty(type)
+    return lambda row: _fitted(row.record, type, empty)
 
 
-def _fitted(record: dict[str, str], type: Any) -> Any:
+def _empty(type: Any) -> dict[str, bool]:
+    """The fields that are no texts and may be missing; True for those that may be None."""
+    found = {}
+    for field in getattr(msgspec.inspect.type_info(type), "fields", ()):
+        kinds = {kind.__class__ for kind in getattr(field.type, "types", (field.type,))}
+        none = msgspec.inspect.NoneType in kinds
+        if not kinds & {msgspec.inspect.StrType, msgspec.inspect.AnyType} and (none or not field.required):
+            found[field.encode_name] = none
+    return found
+
+
+def _fitted(record: dict[str, str], type: Any, empty: dict[str, bool]) -> Any:
+    """The record as a ``type``; where that cannot be, with its empty fields as None, or left out."""
     try:
         return msgspec.convert(record, type, strict=False)
     except msgspec.ValidationError:
         if "" not in record.values():
             raise
-        return msgspec.convert({name: text or None for name, text in record.items()}, type, strict=False)
+        filled = {name: text or (None if name in empty else "") for name, text in record.items() if text or empty.get(name, True)}
+        return msgspec.convert(filled, type, strict=False)
 
 
 def _mapping(format: Format, type: Any) -> bool | None:

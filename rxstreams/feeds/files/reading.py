@@ -119,46 +119,72 @@ class Reading:
 
     def _follow_names(self, found: Mapping[str, os.stat_result]) -> Iterator[Chunk]:
         """A file that has another name now is the same file; one that is gone must have been read to its end."""
-        by_inode = {known.inode: name for name, known in self.known.items() if not _bears(found, name, known)}
-        for name, status in found.items() if by_inode else ():
-            old = by_inode.get(status.st_ino)
-            if old is not None and old in self.known and self._is_same(name, self.known[old]):
-                yield from self._rename(old, name)
-        for name in by_inode.values():
+        strayed = {known.inode: name for name, known in self.known.items() if not _bears(found, name, known)}
+        if not strayed:
+            return
+        yield from self._rename(
+            {
+                name: old
+                for name, status in found.items()
+                if (old := strayed.get(status.st_ino)) is not None and not self._bears(found, name) and self._is_same(name, old)
+            }
+        )
+        kept = {self.known[name].inode for name in found if self._bears(found, name)}
+        for name in strayed.values():
             known = self.known.get(name)
-            if known is None or _bears(found, name, known):
+            if known is None or self._bears(found, name):
                 continue
             if name in self.held:
-                yield from self._read_out(name)
+                yield from self._read_out(name, replaced=name in found)
+            elif known.inode in kept:  # it was being renamed when it was saved last
+                yield self._note(name, None)
             elif name not in found and not known.ended:
                 raise FeedError(
                     f"{name} is gone, and was read up to byte {known.byte:,} only: put it back, or give the app another name"
                 )
 
-    def _is_same(self, name: str, known: Known) -> bool:
-        file = self._open(name)
+    def _bears(self, found: Mapping[str, os.stat_result], name: str) -> bool:
+        known = self.known.get(name)
+        return known is not None and _bears(found, name, known)
+
+    def _is_same(self, name: str, old: str) -> bool:
+        known, file = self.known[old], self._open(name)
+        if file is None:
+            return False
         try:
             return known.head > 0 and not known.stands_for(file, grows=self._grows(name))
         finally:
             file.close()
 
-    def _rename(self, old: str, name: str) -> Iterator[Chunk]:
-        known = self.known[name] = self.known.pop(old)
-        if old in self.held:
-            self.held.pop(old).close()
-        yield self._note(old, None)
-        yield self._note(name, list(msgspec.structs.astuple(known)))
+    def _rename(self, olds: Mapping[str, str]) -> Iterator[Chunk]:
+        """Files have the names that they have now, each of which had another.
 
-    def _read_out(self, name: str) -> Iterator[Chunk]:
-        """Read what was still written to a file that has lost its name, with its last line, whether it has an end or not."""
-        self.now = self.held.pop(name)
-        try:
-            yield from self._go_on(name, self.known[name], self.now, final=True)
-        finally:
-            self.now.close()
-            self.now = None
+        A commit may come between any two of these: an entry is written under its new name before it is lost under the old.
+        """
+        before = {old: self.known.pop(old) for old in olds.values()}
+        for name in _last_first(olds):
+            self.known[name] = before[olds[name]]
+            yield self._note(name, list(msgspec.structs.astuple(self.known[name])))
+        for old in before:
+            if old in self.held:
+                self.held.pop(old).close()
+            if old not in olds:
+                yield self._note(old, None)
+
+    def _read_out(self, name: str, *, replaced: bool) -> Iterator[Chunk]:
+        """Read what was still written to a file that has lost its name; when nobody will write to it any more, its last line,
+        whether it has an end or not.
+        """
+        file = self.now = self.held[name]
+        final = replaced or not file.status.st_nlink
+        yield from self._go_on(name, self.known[name], file, final=final)
+        self.now = None
+        if final:
+            self.held.pop(name).close()
 
     def _note(self, name: str, entry: list[Any] | None) -> Chunk:
+        if entry is None:
+            self.known.pop(name, None)
         return Chunk(0, (), (), self.offset, saves=lambda _: (name, entry))
 
     # One file.
@@ -170,13 +196,21 @@ class Reading:
         """Whether what is appended to a file is more of it."""
         return self.what.format != "parquet" and self._compression(name) == "none"
 
-    def _open(self, name: str) -> File:
-        return File(name, "none" if self.what.format == "parquet" else self._compression(name))
+    def _open(self, name: str) -> File | None:
+        """The file; None if it went away since it was looked for, of which the next look sees what to think."""
+        try:
+            return File(name, "none" if self.what.format == "parquet" else self._compression(name))
+        except FeedError:
+            if self.what.follow and not os.path.exists(name):
+                return None
+            raise
 
     def _read(self, name: str) -> Iterator[Chunk]:
         """What is new in a file."""
         grows = self._grows(name)
         file = self.now = self.held.pop(name, None) or self._open(name)
+        if file is None:
+            return
         try:
             known = self.known.get(name)
             other = "" if known is None else known.stands_for(file, grows=grows)
@@ -255,3 +289,16 @@ def _place(name: str, stretch: Stretch, index: int) -> tuple[tuple[str, bytes], 
 def _bears(found: Mapping[str, os.stat_result], name: str, known: Known) -> bool:
     """Whether a name is still that of the file."""
     return name in found and found[name].st_ino == known.inode
+
+
+def _last_first(olds: Mapping[str, str]) -> list[str]:
+    """New names in an order in which none takes the place of an old one that is still to be renamed."""
+    renamed = {old: name for name, old in olds.items()}
+    ordered: dict[str, None] = {}
+    for name in olds:
+        chain: list[str] = []
+        while name in olds and name not in ordered and name not in chain:
+            chain.append(name)
+            name = renamed.get(name, "")
+        ordered |= dict.fromkeys(reversed(chain))
+    return list(ordered)

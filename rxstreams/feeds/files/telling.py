@@ -33,8 +33,10 @@ def telling(what: str, progress: bool | None) -> Iterator[Callable[[int, int], N
 def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
     from rich.console import Console  # nobody needs it to describe a pipeline
     from rich.progress import BarColumn, DownloadColumn, Progress as Bar, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.table import Column
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    name = TextColumn("{task.description}", table_column=Column(max_width=24, no_wrap=True))
+    columns = (name, BarColumn(20), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Bar(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=None)
+        task = bar.add_task(what[-24:], total=None)
         yield lambda done, of: bar.update(task, completed=done, total=of)

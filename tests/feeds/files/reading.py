@@ -75,13 +75,13 @@ async def following(pattern: Any, broker: MemoryBroker, **options: Any) -> Async
     async with rxs.start(stream, app="files", broker=broker, commit_interval=0.001) as running:
 
         async def come(expected: list[Any]) -> None:
-            async with asyncio.timeout(10):
-                while len(out := await got(broker)) < len(expected):
+            async with asyncio.timeout(20):
+                while (end := (await broker.end_offsets("out"))[0]) < len(expected):
                     assert running._worker is not None
                     if running._worker.done():
                         await running.wait()
-                    await broker.wait({("out", 0): len(out)}, timeout=0.05)
-            assert out == expected
+                    await broker.wait({("out", 0): end}, timeout=0.05)
+            assert await got(broker) == expected
 
         yield come
 

@@ -88,7 +88,7 @@ def _replace(path: Path) -> None:
 
 
 def _shift(path: Path) -> None:
-    path.write_bytes(lines(range(100)) + lines(range(0, 2 * N)).replace(b'"amount"', b'"amounts"'))
+    path.write_bytes(lines(range(100)) + lines(range(2 * N)).replace(b'"amount"', b'"amounts"'))
 
 
 @pytest.mark.asyncio
@@ -161,7 +161,7 @@ async def test_a_copy_of_the_folder_is_as_good(tmp_path: Path) -> None:
     write(tmp_path, a=lines(range(N)), b=lines(range(N, 2 * N)))
     with pytest.raises(rxs.errors.OperatorError):
         await _fail_at(tmp_path / "*.ndjson", N + 700, broker)
-    for path in sorted(tmp_path.iterdir()):
+    for path in (tmp_path / "a.ndjson", tmp_path / "b.ndjson"):
         copy = path.with_suffix(".copy")
         copy.write_bytes(path.read_bytes())
         copy.replace(path)
