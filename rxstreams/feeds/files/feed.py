@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import msgspec
 
 from rxstreams.feeds.files.reading import Reading, What
-from rxstreams.feeds.files.stretches import Bad
+from rxstreams.feeds.files.rows import RowDecoder
+from rxstreams.feeds.files.stretches import Bad, Headers
 from rxstreams.feeds.files.telling import telling
 from rxstreams.feeds.source import Chunk, Source
 
@@ -75,6 +76,8 @@ class FilesSource(Source):
         n = len(chunk.values)
         if n and self.read_time is None and self.host.wants_time:
             chunk = msgspec.structs.replace(chunk, timestamps=[int(self.host.now() * 1000)] * n)
+        if isinstance(self.decode, RowDecoder) and isinstance(chunk.headers, Headers):
+            self.decode.layout = chunk.headers.stretch.layout
         if not n or not isinstance(chunk.values[0], Bad):
             super().push(chunk, numbered=numbered)
             return

@@ -9,7 +9,7 @@ from rxstreams.feeds.files.stretches import Bad, Place, Stretch, even, grouped
 
 __all__ = ["LineReader"]
 
-BLOCK = 2**20
+BLOCK = 2**18
 SHOWN = 1000
 """Bytes that are kept of a line that is too long."""
 BOM = b"\xef\xbb\xbf"
@@ -18,7 +18,7 @@ BOM = b"\xef\xbb\xbf"
 class LineReader:
     """Reads a file's lines from a place on.
 
-    Holds: a block of 1 MiB, and the line that begins in it, up to ``longest`` bytes.
+    Holds: a block of 256 KiB, and the line that begins in it, up to ``longest`` bytes.
 
     Args:
         file: Where they are.
@@ -83,7 +83,7 @@ class LineReader:
         if not lines[-1]:
             lines.pop()
         begin, self.place = self.place, Place(self.place.byte + len(data), self.place.line + len(lines))
-        if b"\r" in data or b"\n\n" in data or data.startswith(b"\n") or len(data) > self.longest:
+        if b"\r" in data or not all(lines) or len(data) > self.longest:
             yield from self._uneven(lines, begin)
         else:
             yield from even(lines, begin, self.place)

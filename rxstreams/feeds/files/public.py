@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import is_dataclass
 from datetime import timedelta
-from operator import attrgetter
 from typing import Any, TypeVar, get_origin, is_typeddict, overload
 
 import msgspec
@@ -17,6 +16,7 @@ from rxstreams.feeds.files.feed import FilesFeed, FilesSource
 from rxstreams.feeds.files.matching import Compression, Format, check_compression, compression_of, format_of, patterns_of
 from rxstreams.feeds.files.opening import needed, zstd_library
 from rxstreams.feeds.files.reading import What
+from rxstreams.feeds.files.rows import RowDecoder
 from rxstreams.feeds.source import DAY, IDLE_AFTER, Stamping, check_idle_after, check_source, runs_by_clock
 from rxstreams.stream import Operation, Stream, source_stream
 from rxstreams.watermarks import Generator, TimestampSource
@@ -152,8 +152,8 @@ def from_files(
     told = ", ".join(patterns)
     what = What(patterns, form, packed, delimiter, max_item, follow)
     feed = FilesFeed(f"files:{name or told}", what, look, progress, follow, finish, silence)
-    decode = _decoder(form, type)
-    make = lambda: FilesSource(feed, decode, stamping, on_error, mapping=_mapping(form, type), kind=type)  # noqa: E731  # a value among values
+    decoder = _decoder(form, type)
+    make = lambda: FilesSource(feed, decoder(), stamping, on_error, mapping=_mapping(form, type), kind=type)  # noqa: E731  # a value among values
     parameters = {"pattern": told, "type": None if type is Any else type, "timestamp": timestamp, "follow": follow or None}
     return source_stream(Operation("from_files", make, parameters, name, stateful=True, ends=feed, sides=("errors",)))
 
@@ -168,22 +168,21 @@ def _check(delimiter: Any, max_item: Any, **flags: Any) -> None:
             raise ConfigError(f"from_files({name}): expected True or False, got {value!r}")
 
 
-def _decoder(format: Format, type: Any) -> Callable[[Any], Any] | None:
-    """What makes a ``type`` of a line, a row or a dict; None where that is what it is."""
+def _decoder(format: Format, type: Any) -> Callable[[], Callable[[Any], Any] | None]:
+    """What gives a source its decoder, which makes a ``type`` of a line, a row or a dict; None where that is what it is."""
     try:
-        if format == "ndjson":
-            return None if type is bytes else msgspec.json.Decoder(type).decode
-        if type is bytes:
+        whole = msgspec.json.Decoder(type).decode  # says, too, whether the type is one that can be made
+        if type is bytes and format != "ndjson":
             raise TypeError("only NDJSON has records as bytes")
-        msgspec.json.Decoder(type)  # says whether it knows the type
     except TypeError as error:
         raise ConfigError(f"from_files: cannot make {type!r} of {format}: {error}") from error
-    if type is Any or type is dict:
-        return attrgetter("record") if format == "csv" else None
+    if format == "ndjson":
+        return lambda: None if type is bytes else whole
+    as_it_is = type is Any or type is dict
     if format == "parquet":
-        return lambda row: msgspec.convert(row, type, strict=False)
+        return lambda: None if as_it_is else lambda row: msgspec.convert(row, type, strict=False)
     empty = _empty(type)
-    return lambda row: _fitted(row.record, type, empty)
+    return lambda: RowDecoder(None if as_it_is else lambda record: _fitted(record, type, empty))
 
 
 def _empty(type: Any) -> dict[str, bool]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator, Mapping
-from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -16,12 +15,13 @@ from rxstreams.feeds.files.matching import Compression, Format, compression_of, 
 from rxstreams.feeds.files.opening import File
 from rxstreams.feeds.files.parquet import ParquetReader
 from rxstreams.feeds.files.rows import RowReader
-from rxstreams.feeds.files.stretches import PLACE, Column, Place, Stretch
+from rxstreams.feeds.files.stretches import Headers, Place, Stretch
 from rxstreams.feeds.source import Chunk
 
 __all__ = ["Reading", "What"]
 
-ENOUGH_RECORDS, ENOUGH_BYTES = 8192, 2**20
+ENOUGH_RECORDS, ENOUGH_BYTES = 2**14, 2**20
+"""What a thread reads before it comes back: to ask it costs as much as a hundred records."""
 HELD = 64
 """Files that are kept open while they are followed, so that what is written before they are renamed is not missed."""
 
@@ -277,13 +277,7 @@ class Reading:
         def saves(taken: int) -> tuple[str, list[Any]]:
             return name, known.at(stretch.after(taken), ended=ended and taken == n)
 
-        return Chunk(
-            0, stretch.values, offsets, offsets.stop, headers=Column(partial(_place, name, stretch), range(n)), saves=saves
-        )
-
-
-def _place(name: str, stretch: Stretch, index: int) -> tuple[tuple[str, bytes], ...]:
-    return ((PLACE, f"{name}, line {stretch.places[index].line + 1}".encode()),)
+        return Chunk(0, stretch.values, offsets, offsets.stop, headers=Headers(name, stretch, range(n)), saves=saves)
 
 
 def _bears(found: Mapping[str, os.stat_result], name: str, known: Known) -> bool:

@@ -1,33 +1,62 @@
-"""CSV: lines become rows under the file's header, each with its bytes."""
+"""CSV: where each row ends, and what it is under the file's header."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from rxstreams.errors import FeedError
 from rxstreams.feeds.files.lines import LineReader
 from rxstreams.feeds.files.opening import File
 from rxstreams.feeds.files.stretches import Bad, Place, Stretch, grouped
 
-__all__ = ["Row", "RowReader"]
+__all__ = ["RowDecoder", "RowReader"]
 
 UNFINISHED = "unexpected end of data"
 
 
-class Row(bytes):
-    """A row as it stands in the file, and by column."""
+class Layout(NamedTuple):
+    """How the rows of a file are to be read."""
 
-    record: dict[str, str]
+    columns: Sequence[str]
+    delimiter: str
 
-    @staticmethod
-    def of(raw: bytes, record: dict[str, str]) -> Row:
-        """The row with its record."""
-        row = Row(raw)
-        row.record = record
-        return row
+
+class RowDecoder:
+    """Makes a record of a row's bytes; ``layout`` is that of its file.
+
+    Args:
+        make: What the texts by column become.
+    """
+
+    layout: Layout
+
+    def __init__(self, make: Callable[[dict[str, str]], Any] | None) -> None:
+        self.make = make
+
+    def __call__(self, row: bytes) -> Any:
+        """The record.
+
+        Raises:
+            ValueError: If it has not as many fields as the header.
+        """
+        columns, delimiter = self.layout
+        text = row.decode()
+        fields = _quoted(text, delimiter) if '"' in text else text.split(delimiter)
+        if len(fields) != len(columns):
+            raise ValueError(f"expected {len(columns)} fields as in the header, got {len(fields)}")
+        record = dict(zip(columns, fields))
+        return record if self.make is None else self.make(record)
+
+
+def _quoted(text: str, delimiter: str) -> list[str]:
+    return next(_reader(io.StringIO(text, newline="\n"), delimiter))
+
+
+def _reader(lines: Iterable[str], delimiter: str) -> Any:
+    return csv.reader(lines, delimiter=delimiter, strict=True)
 
 
 class RowReader(LineReader):
@@ -46,6 +75,12 @@ class RowReader(LineReader):
     def stretches(self) -> Iterator[Stretch]:
         if not self._read_header():
             return
+        layout = Layout(self.columns, self.delimiter)
+        for stretch in self._rows_of_all():
+            stretch.layout = layout
+            yield stretch
+
+    def _rows_of_all(self) -> Iterator[Stretch]:
         yield from super().stretches()
         if self.begun and self.final:
             self.over = True
@@ -60,7 +95,7 @@ class RowReader(LineReader):
             self.rest = bool(raw)
             return False
         try:
-            self.columns = next(csv.reader([raw.decode("utf-8-sig")], delimiter=self.delimiter, strict=True))
+            self.columns = next(_reader([raw.decode("utf-8-sig")], self.delimiter))
         except (csv.Error, UnicodeDecodeError) as error:
             raise FeedError(f"{self.file.name}, line 1: the header cannot be read: {error}") from error
         if not self.columns or len(set(self.columns)) < len(self.columns):
@@ -70,6 +105,9 @@ class RowReader(LineReader):
         return True
 
     def split(self, data: bytes) -> Iterator[Stretch]:
+        if not self.begun and b'"' not in data:
+            yield from super().split(data)  # each line is a row
+            return
         data, self.begun = self.begun + data, b""
         begin = self.place
         texts = io.StringIO(data.decode("utf-8", "surrogateescape"), newline="\n").readlines()
@@ -81,7 +119,7 @@ class RowReader(LineReader):
     def _rows(self, lines: list[bytes], texts: list[str], at: Place) -> tuple[list[bytes], list[Place], Place]:
         """The rows, where each begins, and where the one begins that is not complete."""
         values, places = list[bytes](), list[Place]()
-        start, reader, read_before = 0, self._reader(texts), 0
+        start, reader, read_before = 0, _reader(texts, self.delimiter), 0
         while start < len(texts):
             try:
                 fields, problem = next(reader), ""
@@ -92,27 +130,18 @@ class RowReader(LineReader):
                 break
             if problem:
                 if stop > start + 1 or stop == len(texts):
-                    reader = self._reader(texts[start + 1 :])
+                    reader = _reader(texts[start + 1 :], self.delimiter)
                     read_before = start + 1
                 stop = start + 1
             raw = lines[start] if stop == start + 1 else b"\n".join(lines[start:stop])
             if fields or problem:
-                values.append(self._row(raw.removesuffix(b"\r"), fields, problem))
+                values.append(self._row(raw.removesuffix(b"\r"), problem))
                 places.append(at)
             at = Place(at.byte + len(raw) + 1, at.line + stop - start)
             start = stop
         return values, places, at
 
-    def _reader(self, texts: list[str]) -> Any:
-        return csv.reader(texts, delimiter=self.delimiter, strict=True)
-
-    def _row(self, raw: bytes, fields: list[str], problem: str) -> bytes:
+    def _row(self, raw: bytes, problem: str) -> bytes:
         if len(raw) > self.longest:
             return self.too_long(raw, len(raw))
-        if not problem and len(fields) != len(self.columns):
-            problem = f"expected {len(self.columns)} fields as in the header, got {len(fields)}"
-        try:
-            raw.isascii() or raw.decode()
-        except UnicodeDecodeError as error:
-            problem = str(error)
-        return Bad.of(raw, problem) if problem else Row.of(raw, dict(zip(self.columns, fields)))
+        return Bad.of(raw, problem) if problem else raw

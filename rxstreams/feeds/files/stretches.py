@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from itertools import accumulate
-from typing import Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
-__all__ = ["PIECE", "PLACE", "Bad", "Column", "Place", "Stretch", "even", "grouped"]
+if TYPE_CHECKING:
+    from rxstreams.brokers.contract import Header
+
+__all__ = ["PIECE", "PLACE", "Bad", "Headers", "Place", "Stretch", "even", "grouped"]
 
 PIECE = 2048
 """Records that go on as one, as many as a run puts through at once."""
@@ -36,10 +39,15 @@ class Bad(bytes):
 
 
 class Stretch:
-    """Records, the place behind them all, and a function of the places where each begins; a ``Bad`` one stands alone."""
+    """Records, the place behind them all, and a function of the places where each begins; a ``Bad`` one stands alone.
+
+    Attributes:
+        layout: What their file says of all of them, if they need it to be decoded.
+    """
 
     def __init__(self, values: Sequence[Any], end: Place, places: Callable[[], Sequence[Place]]) -> None:
         self.values, self.end, self._make = values, end, places
+        self.layout: Any = None
 
     @cached_property
     def places(self) -> Sequence[Place]:
@@ -78,20 +86,25 @@ def grouped(values: Sequence[Any], places: Sequence[Place], end: Place) -> Itera
             start = i
 
 
-class Column(Sequence[Any]):
-    """Something of each record, made where it is looked at."""
+class Headers(Sequence["tuple[Header, ...]"]):
+    """Each record's header, which says in which file and line it stood; made where it is looked at.
 
-    def __init__(self, make: Callable[[int], Any], indexes: range) -> None:
-        self._make, self._indexes = make, indexes
+    Attributes:
+        stretch: Where the records are of.
+    """
+
+    def __init__(self, name: str, stretch: Stretch, indexes: range) -> None:
+        self.name, self.stretch, self._indexes = name, stretch, indexes
 
     def __len__(self) -> int:
         return len(self._indexes)
 
     @overload
-    def __getitem__(self, index: int) -> Any: ...
+    def __getitem__(self, index: int) -> tuple[Header, ...]: ...
     @overload
-    def __getitem__(self, index: slice) -> Column: ...
+    def __getitem__(self, index: slice) -> Headers: ...
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
-            return Column(self._make, self._indexes[index])
-        return self._make(self._indexes[index])
+            return Headers(self.name, self.stretch, self._indexes[index])
+        line = self.stretch.places[self._indexes[index]].line + 1
+        return ((PLACE, f"{self.name}, line {line}".encode()),)
