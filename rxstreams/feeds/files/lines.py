@@ -79,16 +79,20 @@ class LineReader:
 
     def split(self, data: bytes) -> Iterator[Stretch]:
         """Whole lines as records."""
-        lines = data.split(b"\n")
+        lines, width = data.split(b"\n"), 1
+        ends = len(lines) - 1
+        begin, self.place = self.place, Place(self.place.byte + len(data), self.place.line + ends + bool(lines[-1]))
+        returns = data.count(b"\r")
+        if returns == ends and len(windows := data.split(b"\r\n")) == ends + 1:
+            lines, width = windows, 2
         if not lines[-1]:
             lines.pop()
-        begin, self.place = self.place, Place(self.place.byte + len(data), self.place.line + len(lines))
-        if b"\r" in data or not all(lines) or len(data) > self.longest:
-            yield from self._uneven(lines, begin)
+        if (returns and width == 1) or not all(lines) or len(data) > self.longest:
+            yield from self._uneven(lines, begin, width)
         else:
-            yield from even(lines, begin, self.place)
+            yield from even(lines, begin, self.place, width)
 
-    def _uneven(self, lines: list[bytes], at: Place) -> Iterator[Stretch]:
+    def _uneven(self, lines: list[bytes], at: Place, width: int) -> Iterator[Stretch]:
         """Lines of which some are empty, end as on Windows, or are too long."""
         values, places = list[bytes](), list[Place]()
         for line in lines:
@@ -96,5 +100,5 @@ class LineReader:
             if value:
                 values.append(value if len(value) <= self.longest else self.too_long(value, len(value)))
                 places.append(at)
-            at = Place(at.byte + len(line) + 1, at.line + 1)
+            at = Place(at.byte + len(line) + width, at.line + 1)
         yield from grouped(values, places, self.place)

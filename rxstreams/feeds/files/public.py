@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import is_dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar, get_origin, is_typeddict, overload
 
 import msgspec
@@ -181,8 +182,8 @@ def _decoder(format: Format, type: Any) -> Callable[[], Callable[[Any], Any] | N
     as_it_is = type is Any or type is dict
     if format == "parquet":
         return lambda: None if as_it_is else lambda row: msgspec.convert(row, type, strict=False)
-    empty = _empty(type)
-    return lambda: RowDecoder(None if as_it_is else lambda record: _fitted(record, type, empty))
+    fitted = None if as_it_is else partial(_fitted, type, _empty(type))
+    return lambda: RowDecoder(fitted)
 
 
 def _empty(type: Any) -> dict[str, bool]:
@@ -196,7 +197,7 @@ def _empty(type: Any) -> dict[str, bool]:
     return found
 
 
-def _fitted(record: dict[str, str], type: Any, empty: dict[str, bool]) -> Any:
+def _fitted(type: Any, empty: dict[str, bool], record: dict[str, str]) -> Any:
     """The record as a ``type``; where that cannot be, with its empty fields as None, or left out."""
     try:
         return msgspec.convert(record, type, strict=False)

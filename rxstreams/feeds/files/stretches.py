@@ -59,19 +59,19 @@ class Stretch:
         return self.end if n >= len(self.values) else self.places[n]
 
 
-def even(lines: Sequence[bytes], begin: Place, end: Place) -> Iterator[Stretch]:
-    """Lines that lie one by one, as stretches."""
+def even(lines: Sequence[bytes], begin: Place, end: Place, width: int) -> Iterator[Stretch]:
+    """Lines that lie one by one, each with a line end of ``width`` bytes, as stretches."""
     at = begin
     for start in range(0, len(lines), PIECE):
         values = lines[start : start + PIECE]
         last = start + PIECE >= len(lines)
-        after = end if last else Place(at.byte + sum(map(len, values)) + len(values), at.line + len(values))
-        yield Stretch(values, after, partial(_places, values, at))
+        after = end if last else Place(at.byte + sum(map(len, values)) + width * len(values), at.line + len(values))
+        yield Stretch(values, after, partial(_places, values, at, width))
         at = after
 
 
-def _places(values: Sequence[bytes], at: Place) -> list[Place]:
-    bytes_before = accumulate((len(value) + 1 for value in values), initial=at.byte)
+def _places(values: Sequence[bytes], at: Place, width: int) -> list[Place]:
+    bytes_before = accumulate((len(value) + width for value in values), initial=at.byte)
     return [Place(byte, at.line + i) for i, byte in zip(range(len(values)), bytes_before)]
 
 

@@ -166,3 +166,24 @@ async def test_a_copy_of_the_folder_is_as_good(tmp_path: Path) -> None:
         copy.write_bytes(path.read_bytes())
         copy.replace(path)
     assert await run(tmp_path / "*.ndjson", broker=broker) == list(range(2 * N))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("content", ["windows", "mixed"])
+async def test_a_restart_goes_on_at_the_next_record_whatever_ends_its_lines(content: str, tmp_path: Path) -> None:
+    """All lines as on Windows; or some, and empty ones between them, and a byte order mark before."""
+    some = lines(range(N)).splitlines(keepends=True)
+    windows = [
+        line.replace(b"\n", b"\r\n") if content == "windows" or i % 3 else line + b"\n" * (i % 2) for i, line in enumerate(some)
+    ]
+    path = tmp_path / "a.ndjson"
+    path.write_bytes((b"\xef\xbb\xbf" if content == "mixed" else b"") + b"".join(windows))
+    assert await fails_once(path, 700, MemoryBroker()) == list(range(N))
+
+
+@pytest.mark.asyncio
+async def test_a_restart_goes_on_at_the_next_row_where_rows_have_several_lines(tmp_path: Path) -> None:
+    """Quoted fields with line ends, so that a row's place is not its line's."""
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"note,id\r\n" + b"".join(b'"x\r\n%b",%d\r\n' % (b"y" * (i % 50), i) for i in range(50 * N)))
+    assert await fails_once(path, 49 * N, MemoryBroker(), dict) == list(range(50 * N))
