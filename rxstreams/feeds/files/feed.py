@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import msgspec
 
-from rxstreams.feeds.files.reading import Reading, What
+from rxstreams.feeds.files.reading import Reading
 from rxstreams.feeds.files.rows import RowDecoder
 from rxstreams.feeds.files.stretches import Bad, Headers
 from rxstreams.feeds.files.telling import telling
+from rxstreams.feeds.files.what import What
 from rxstreams.feeds.source import Chunk, Source
 
 if TYPE_CHECKING:

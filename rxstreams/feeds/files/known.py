@@ -47,6 +47,8 @@ class Known(msgspec.Struct, frozen=True):
             return f"it has {size:,} bytes, and had {self.size:,}"
         if file.checksum(self.head) != self.crc:
             return "it begins otherwise"
-        if grows and 0 < self.byte < size and b"\n" not in file.around(self.byte):
-            return f"no line ends at byte {self.byte:,}, up to which it was read"
         return ""
+
+    def fits(self, file: File) -> bool:
+        """Whether what a file has got since begins with a line; its last may have had no end, and gone on."""
+        return not 0 < self.byte < file.status.st_size or b"\n" in file.around(self.byte)

@@ -77,21 +77,23 @@ def _suffixes(name: str) -> list[str]:
     return [part.strip("*?") for part in os.path.basename(name).lower().split(".")[1:]] or [""]
 
 
-def matched(patterns: Sequence[str]) -> dict[str, os.stat_result]:
-    """The files that there are, in order of name."""
-    names = {name for pattern in patterns for name in _matches(pattern)}
+def matched(patterns: Sequence[str]) -> tuple[dict[str, os.stat_result], list[str]]:
+    """The files that there are, in order of name; and the patterns that none matches."""
+    names = {pattern: _matches(pattern) for pattern in patterns}
     found = {}
-    for name in sorted(names):
+    for name in sorted({name for some in names.values() for name in some}):
         try:
             found[name] = os.stat(name)
         except FileNotFoundError:
             continue  # it went away between the two looks
-    return found
+    return found, [pattern for pattern, some in names.items() if not some]
 
 
 def _matches(pattern: str) -> list[str]:
     if os.path.isdir(pattern):
         raise FeedError(f"from_files: {pattern} is a folder; say which files of it, as in {os.path.join(pattern, '*.ndjson')!r}")
+    if os.path.exists(pattern) and not os.path.isfile(pattern):
+        raise FeedError(f"from_files: {pattern} is no file that can be read again; from_async_iterable reads what comes once")
     if os.path.exists(pattern) or not glob.has_magic(pattern):
         return [pattern] if os.path.exists(pattern) else []  # a name may have brackets, too
-    return [name for name in glob.glob(pattern, recursive=True) if not os.path.isdir(name)]
+    return list(filter(os.path.isfile, glob.glob(pattern, recursive=True)))

@@ -16,8 +16,8 @@ from rxstreams.errors import ConfigError, Policy, seconds
 from rxstreams.feeds.files.feed import FilesFeed, FilesSource
 from rxstreams.feeds.files.matching import Compression, Format, check_compression, compression_of, format_of, patterns_of
 from rxstreams.feeds.files.opening import needed, zstd_library
-from rxstreams.feeds.files.reading import What
 from rxstreams.feeds.files.rows import RowDecoder
+from rxstreams.feeds.files.what import What
 from rxstreams.feeds.source import DAY, IDLE_AFTER, Stamping, check_idle_after, check_source, runs_by_clock
 from rxstreams.stream import Operation, Stream, source_stream
 from rxstreams.watermarks import Generator, TimestampSource

@@ -4,46 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from rxstreams.errors import FeedError
 from rxstreams.feeds.files.known import Known
-from rxstreams.feeds.files.lines import LineReader
-from rxstreams.feeds.files.matching import Compression, Format, compression_of, matched
+from rxstreams.feeds.files.matching import matched
 from rxstreams.feeds.files.opening import File
-from rxstreams.feeds.files.parquet import ParquetReader
-from rxstreams.feeds.files.rows import RowReader
 from rxstreams.feeds.files.stretches import Headers, Place, Stretch
+from rxstreams.feeds.files.what import What
 from rxstreams.feeds.source import Chunk
 
-__all__ = ["Reading", "What"]
+__all__ = ["Reading"]
 
 ENOUGH_RECORDS, ENOUGH_BYTES = 2**14, 2**20
 """What a thread reads before it comes back: to ask it costs as much as a hundred records."""
 HELD = 64
 """Files that are kept open while they are followed, so that what is written before they are renamed is not missed."""
-
-
-class What(msgspec.Struct, frozen=True):
-    """Which files to read, and how."""
-
-    patterns: tuple[str, ...]
-    format: Format
-    compression: Compression | None
-    delimiter: str | None
-    longest: int
-    follow: bool
-
-
-class Reader(Protocol):
-    """A file at work: its records, how far it has come, and whether a record has begun that is still to come."""
-
-    place: Place
-    rest: bool
-
-    def stretches(self) -> Iterator[Stretch]: ...
 
 
 class Reading:
@@ -86,10 +64,10 @@ class Reading:
                 records += len(chunk.values)
                 if records >= ENOUGH_RECORDS or self.done - read >= ENOUGH_BYTES or len(chunks) >= ENOUGH_RECORDS:
                     break
-        except FeedError as error:
+        except (FeedError, OSError) as error:
+            self._error = error if isinstance(error, FeedError) else FeedError(f"from_files: {error}")
             if not chunks:
-                raise
-            self._error = error
+                raise self._error from error.__cause__
         return chunks
 
     def again(self) -> None:
@@ -105,10 +83,10 @@ class Reading:
     # One look.
 
     def _look(self) -> Generator[Chunk, None, None]:
-        found = matched(self.what.patterns)
-        if not found and not self.known and not self.what.follow:
-            folders = sorted({os.path.abspath(os.path.dirname(pattern)) for pattern in self.what.patterns})
-            raise FeedError(f"from_files: no file matches {', '.join(self.what.patterns)} in {', '.join(folders)}")
+        found, empty = matched(self.what.patterns)
+        if empty and not self.known and not self.what.follow:
+            folders = sorted({os.path.abspath(os.path.dirname(pattern)) for pattern in empty})
+            raise FeedError(f"from_files: no file matches {', '.join(empty)} in {', '.join(folders)}")
         self.total, self.passed = sum(status.st_size for status in found.values()), 0
         yield from self._follow_names(found)
         for name in sorted(found, key=lambda name: name not in self.known):  # what was begun goes first
@@ -148,11 +126,11 @@ class Reading:
         return known is not None and _bears(found, name, known)
 
     def _is_same(self, name: str, old: str) -> bool:
-        known, file = self.known[old], self._open(name)
+        known, file = self.known[old], self.what.open(name)
         if file is None:
             return False
         try:
-            return known.head > 0 and not known.stands_for(file, grows=self._grows(name))
+            return known.head > 0 and not known.stands_for(file, grows=self.what.grows(name))
         finally:
             file.close()
 
@@ -189,42 +167,19 @@ class Reading:
 
     # One file.
 
-    def _compression(self, name: str) -> Compression:
-        return self.what.compression or compression_of(name)
-
-    def _grows(self, name: str) -> bool:
-        """Whether what is appended to a file is more of it."""
-        return self.what.format != "parquet" and self._compression(name) == "none"
-
-    def _open(self, name: str) -> File | None:
-        """The file; None if it went away since it was looked for, of which the next look sees what to think."""
-        try:
-            return File(name, "none" if self.what.format == "parquet" else self._compression(name))
-        except FeedError:
-            if self.what.follow and not os.path.exists(name):
-                return None
-            raise
-
     def _read(self, name: str) -> Iterator[Chunk]:
         """What is new in a file."""
-        grows = self._grows(name)
-        file = self.now = self.held.pop(name, None) or self._open(name)
+        grows = self.what.grows(name)
+        file = self.now = self.held.pop(name, None) or self.what.open(name)
         if file is None:
             return
         try:
-            known = self.known.get(name)
-            other = "" if known is None else known.stands_for(file, grows=grows)
-            if known is not None and other and not known.ended:
-                raise FeedError(
-                    f"{name} is not the file any more that was read up to byte {known.byte:,}: {other}. Put it back, or "
-                    "give the app another name"
-                )
-            now = Known.of(file)
-            if known is not None and not other:
-                now = msgspec.structs.replace(now, byte=known.byte, line=known.line)
+            known, now = self.known.get(name), Known.of(file)
+            if known is not None and self._is_left(known, file, grows=grows):
                 if known.ended and not grows:
-                    self.known[name] = known  # its inode is another, as of a copy; there is nothing to read
+                    self.known[name] = msgspec.structs.replace(known, inode=now.inode)  # it is a copy; there is nothing to read
                     return
+                now = msgspec.structs.replace(now, byte=known.byte, line=known.line)
             yield from self._go_on(name, now, file, final=not (grows and self.what.follow))
             if grows and self.what.follow:
                 self._hold(name, file)
@@ -233,6 +188,21 @@ class Reading:
                 file.close()
             self.now = None
 
+    def _is_left(self, known: Known, file: File, *, grows: bool) -> bool:
+        """Whether it is the file that was left at some place; False if it is another, and the first was read to its end.
+
+        Raises:
+            FeedError: If it was not.
+        """
+        other = known.stands_for(file, grows=grows)
+        if (other and not known.ended) or (not other and grows and not known.fits(file)):
+            other = other or f"no line ends at byte {known.byte:,}, up to which it was read"
+            raise FeedError(
+                f"{file.name} is not the file any more that was read up to byte {known.byte:,}: {other}. Put it back, or give "
+                "the app another name"
+            )
+        return not other
+
     def _hold(self, name: str, file: File) -> None:
         self.held[name] = file
         if len(self.held) > HELD:
@@ -240,7 +210,7 @@ class Reading:
 
     def _go_on(self, name: str, known: Known, file: File, *, final: bool) -> Iterator[Chunk]:
         """The records from where it was read up to, the last of them with the news that it has ended."""
-        reader = self._reader(file, Place(known.byte, known.line), final=final)
+        reader = self.what.reader(file, Place(known.byte, known.line), final=final)
         last: Stretch | None = None
         try:
             for stretch in reader.stretches():
@@ -253,19 +223,10 @@ class Reading:
             raise
         end = last or Stretch((), reader.place, tuple)
         end.end = reader.place
-        if self._grows(name):  # what is appended meanwhile is for the next look
+        if self.what.grows(name):  # what is appended meanwhile is for the next look
             known = msgspec.structs.replace(known, size=reader.place.byte)
         if last is not None or not reader.rest:
             yield self._chunk(name, known, end, ended=not reader.rest)
-
-    def _reader(self, file: File, place: Place, *, final: bool) -> Reader:
-        what = self.what
-        if what.format == "parquet":
-            return ParquetReader(file, place)
-        if what.format == "csv":
-            delimiter = what.delimiter or ("\t" if ".tsv" in os.path.basename(file.name).lower() else ",")
-            return RowReader(file, place, what.longest, final=final, delimiter=delimiter)
-        return LineReader(file, place, what.longest, final=final)
 
     def _chunk(self, name: str, known: Known, stretch: Stretch, *, ended: bool = False) -> Chunk:
         """A stretch's records with their numbers, places, and what to save after each."""

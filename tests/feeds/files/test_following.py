@@ -12,7 +12,7 @@ import pytest
 import rxstreams as rxs
 from rxstreams import aggregates as agg, operators as ops
 from rxstreams.brokers.memory import MemoryBroker
-from rxstreams.errors import FeedError
+from rxstreams.errors import FeedError, OperatorError
 from rxstreams.feeds.files import from_files
 from tests.feeds.files.reading import Order, following, got, lines, write
 from tests.runtime.faulty import until
@@ -84,6 +84,28 @@ async def test_a_restart_goes_on_following(tmp_path: Path) -> None:
         await come([0, 1, 2])
         append(path, lines([3]))
         await come([0, 1, 2, 3])
+
+
+@pytest.mark.asyncio
+async def test_a_run_that_fails_while_it_follows_goes_on_at_the_next_record(tmp_path: Path) -> None:
+    """It fails in the middle of what was appended; nothing is lost, nothing comes twice."""
+    broker, path = MemoryBroker(), tmp_path / "a.ndjson"
+    path.write_bytes(lines(range(600)))
+
+    def step(order: Order) -> int:
+        if order.id == 1100:
+            raise RuntimeError("not now")
+        return order.id
+
+    with pytest.raises(OperatorError):
+        async with following(path, broker, step=step) as come:
+            await come(list(range(600)))
+            append(path, lines(range(600, 1200)))
+            await come(list(range(1200)))
+    async with following(path, broker) as come:
+        await come(list(range(1200)))
+        append(path, lines([1200]))
+        await come(list(range(1201)))
 
 
 @pytest.mark.asyncio

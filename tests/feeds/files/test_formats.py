@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -113,6 +114,12 @@ async def test_nothing_to_read_is_an_error_that_says_where_was_looked(tmp_path: 
     """Of a pattern without a file, its folder is named; of a folder, how to say its files."""
     with pytest.raises(FeedError, match=rf"no file matches {tmp_path}/x\*.csv in {tmp_path}"):
         await run(tmp_path / "x*.csv", Any)
+    write(tmp_path, a=lines([1]))
+    with pytest.raises(FeedError, match=r"no file matches .*/b.ndjson in "):
+        await run([tmp_path / "a.ndjson", tmp_path / "b.ndjson"])
+    os.mkfifo(tmp_path / "c.ndjson")
+    with pytest.raises(FeedError, match="is no file that can be read again"):
+        await run(tmp_path / "c.ndjson")
     with pytest.raises(FeedError, match=r"is a folder; say which files of it, as in '.*/\*.ndjson'"):
         await run(tmp_path, format="ndjson")
 

@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import msgspec
 import pytest
 
 import rxstreams as rxs
 from rxstreams.brokers.memory import MemoryBroker
 from rxstreams.errors import FeedError
+from rxstreams.feeds.files import from_files
 from rxstreams.feeds.files.opening import needed, zstd_library
+from rxstreams.feeds.files.reading import Reading
+from rxstreams.feeds.source import Chunk
 from tests.feeds.files.reading import Order, fails_once, got, lines, passed, run, write
 
 N = 1000
@@ -187,3 +191,62 @@ async def test_a_restart_goes_on_at_the_next_row_where_rows_have_several_lines(t
     path = tmp_path / "a.csv"
     path.write_bytes(b"note,id\r\n" + b"".join(b'"x\r\n%b",%d\r\n' % (b"y" * (i % 50), i) for i in range(50 * N)))
     assert await fails_once(path, 49 * N, MemoryBroker(), dict) == list(range(50 * N))
+
+
+@pytest.mark.asyncio
+async def test_a_last_line_that_goes_on_after_it_was_read_is_an_error(tmp_path: Path) -> None:
+    """It was a record without its end; what it goes on with is none. One that only gets its end is as it was."""
+    broker, path = MemoryBroker(), tmp_path / "a.ndjson"
+    path.write_bytes(lines([0, 1]).rstrip(b"\n"))
+    assert await run(path, broker=broker, finish=False) == [0, 1]
+    path.write_bytes(path.read_bytes() + b"\n" + lines([2]).rstrip(b"\n"))
+    assert await run(path, broker=broker, finish=False) == [0, 1, 2]
+    path.write_bytes(path.read_bytes() + b" \n" + lines([3]))
+    with pytest.raises(FeedError, match="no line ends at byte"):
+        await run(path, broker=broker, finish=False)
+
+
+def test_a_commit_may_come_between_any_two_chunks(tmp_path: Path) -> None:
+    """Three logs are rotated, and a new one begins: wherever the second reading is cut off, a third goes on exactly."""
+    names = [tmp_path / f"log.ndjson{suffix}" for suffix in ("", ".1", ".2", ".3")]
+    for number, path in enumerate(names[:3]):
+        path.write_bytes(lines([number]))
+    what = from_files(tmp_path / "log.ndjson*", Order).operation.ends.what
+    first = _all(Reading(what, 0, {}))
+    assert _ids(first) == [0, 1, 2]
+    for number in (3, 2, 1):
+        names[number - 1].rename(names[number])
+        names[number].write_bytes(names[number].read_bytes() + lines([number * 10]))
+    names[0].write_bytes(lines([40]))
+    saved = _saved({}, first)
+    second = _all(Reading(what, 3, saved))
+    assert sorted(_ids(second)) == [10, 20, 30, 40]
+    assert len(second) > 4
+    for n in range(len(second) + 1):
+        third = _all(Reading(what, 3, _saved(saved, second[:n])))
+        assert sorted(_ids([*second[:n], *third])) == [10, 20, 30, 40], n
+
+
+def _all(reading: Reading) -> list[Chunk]:
+    chunks = []
+    while more := reading.take():
+        chunks += more
+    reading.close()
+    return chunks
+
+
+def _ids(chunks: list[Chunk]) -> list[int]:
+    return [msgspec.json.decode(value)["id"] for chunk in chunks for value in chunk.values]
+
+
+def _saved(before: dict[Any, Any], chunks: list[Chunk]) -> dict[Any, Any]:
+    """What is saved after these chunks, as the node does."""
+    saved = dict(before)
+    for chunk in chunks:
+        assert chunk.saves is not None
+        name, entry = chunk.saves(len(chunk.values))
+        if entry is None:
+            saved.pop(name, None)
+        else:
+            saved[name] = entry
+    return saved

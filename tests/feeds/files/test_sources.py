@@ -74,6 +74,21 @@ async def test_no_file_stays_open_when_it_is_cancelled_while_a_thread_reads(tmp_
     assert _open_below(tmp_path) == 0
 
 
+@pytest.mark.asyncio
+async def test_the_loop_goes_on_while_a_file_is_read(tmp_path: Path) -> None:
+    """Others have many turns before a long line has been passed over."""
+    with (tmp_path / "a.ndjson").open("wb") as file:
+        file.truncate(50_000_000)
+    chunks = feed(tmp_path / "a.ndjson", max_item=100).chunks(None, None, first=None, saved={})
+    reading, turns = asyncio.ensure_future(anext(chunks)), 0
+    while not reading.done():
+        turns += 1
+        await asyncio.sleep(0)
+    await chunks.aclose()
+    assert len(reading.result().values) == 1
+    assert turns > 10
+
+
 def _open_below(folder: Path) -> int:
     """How many files in a folder this process has open."""
     return len(_descriptors(folder))

@@ -1,0 +1,148 @@
+"""Guards of files as a source."""
+
+from tests.mutants.guard import mutant
+
+RESTART = "tests/feeds/files/test_restart.py::test_"
+FOLLOWING = "tests/feeds/files/test_following.py::test_"
+BAD = "tests/feeds/files/test_bad_lines.py::test_"
+SOURCES = "tests/feeds/files/test_sources.py::test_"
+FORMATS = "tests/feeds/files/test_formats.py::test_"
+
+NEXT = f"{RESTART}a_restart_goes_on_at_the_next_record"
+AS_IT_WAS = f"{RESTART}a_file_that_was_read_in_part_must_be_there_as_it_was"
+
+MUTANTS = [
+    mutant(
+        "files: a restart goes on where it was",
+        "feeds/files/reading.py",
+        "now = msgspec.structs.replace(now, byte=known.byte, line=known.line)",
+        "pass",
+        NEXT,
+    ),
+    mutant(
+        "files: a file has ended when its last record is committed",
+        "feeds/files/reading.py",
+        "ended=ended and taken == n",
+        "ended=ended",
+        NEXT,
+    ),
+    mutant(
+        "files: the place is that of the record, not of the chunk",
+        "feeds/files/stretches.py",
+        "return self.end if n >= len(self.values) else self.places[n]",
+        "return self.end",
+        NEXT,
+    ),
+    mutant(
+        "files: one that shrank",
+        "feeds/files/known.py",
+        "if grows and size < self.byte:",
+        "if False:",
+        AS_IT_WAS,
+    ),
+    mutant(
+        "files: one that begins otherwise",
+        "feeds/files/known.py",
+        "if file.checksum(self.head) != self.crc:",
+        "if False:",
+        AS_IT_WAS,
+    ),
+    mutant(
+        "files: a line that went on",
+        "feeds/files/known.py",
+        "return not 0 < self.byte < file.status.st_size or",
+        "return True or",
+        f"{RESTART}a_last_line_that_goes_on_after_it_was_read_is_an_error",
+    ),
+    mutant(
+        "files: one that is gone",
+        "feeds/files/reading.py",
+        "elif name not in found and not known.ended:",
+        "elif False:",
+        AS_IT_WAS,
+    ),
+    mutant(
+        "files: one that is renamed is known again",
+        "feeds/files/reading.py",
+        " and self._is_same(name, old)",
+        " and False",
+        f"{RESTART}a_file_that_is_renamed_between_two_starts_goes_on_under_its_new_name",
+    ),
+    mutant(
+        "files: new names are saved in an order that a crash may cut",
+        "feeds/files/reading.py",
+        "for name in _last_first(olds):",
+        "for name in olds:",
+        f"{RESTART}a_commit_may_come_between_any_two_chunks",
+    ),
+    mutant(
+        "files: what is written before a log is renamed",
+        "feeds/files/reading.py",
+        "if name in self.held:\n                yield",
+        "if False:\n                yield",
+        f"{FOLLOWING}a_log_may_be_rotated",
+    ),
+    mutant(
+        "files: a line waits for its end",
+        "feeds/files/lines.py",
+        'len(left) if self.final else left.rfind(b"\\n") + 1',
+        "len(left)",
+        f"{FOLLOWING}a_line_waits_for_its_end",
+    ),
+    mutant(
+        "files: files that are held open are counted",
+        "feeds/files/reading.py",
+        "if len(self.held) > HELD:",
+        "if False:",
+        f"{SOURCES}no_file_stays_open_when_a_run_is_stopped",
+    ),
+    mutant(
+        "files: only what changed is read and saved",
+        "feeds/files/reading.py",
+        "if known is None or (known.ended,",
+        "if True or (known.ended,",
+        f"{SOURCES}ten_thousand_files_are_saved_when_they_change_and_only_then",
+    )._replace(seconds=30),
+    mutant(
+        "files: a line that is too long is no record",
+        "feeds/files/feed.py",
+        "if not n or not isinstance(chunk.values[0], Bad):",
+        "if True:",
+        f"{BAD}a_line_that_is_too_long_is_bad_although_it_is_json",
+    ),
+    mutant(
+        "files: a line that is too long is not held",
+        "feeds/files/lines.py",
+        "            if len(left) > self.longest:",
+        "            if False:",
+        f"{BAD}a_line_of_100_mb_is_not_held",
+    )._replace(seconds=30),
+    mutant(
+        "files: what comes before damage",
+        "feeds/files/opening.py",
+        "part := self._bytes.read1(left)",
+        "part := self._bytes.read(left)",
+        f"{FORMATS}what_came_before_the_damage_is_not_lost",
+    ),
+    mutant(
+        "files: a thread that reads is waited for",
+        "feeds/files/feed.py",
+        "        await asyncio.wait([thread])\n",
+        "",
+        f"{SOURCES}no_file_stays_open_when_it_is_cancelled_while_a_thread_reads",
+    ),
+    mutant(
+        "files: reading blocks a thread, not the loop",
+        "feeds/files/feed.py",
+        "await _beside(reading.take)",
+        "reading.take()",
+        f"{SOURCES}the_loop_goes_on_while_a_file_is_read",
+    ),
+    mutant(
+        "files: records without a time have the clock's",
+        "feeds/files/feed.py",
+        "if n and self.read_time is None and self.host.wants_time:",
+        "if False:",
+        f"{SOURCES}files_without_a_timestamp_have_the_clock_s",
+    ),
+]
