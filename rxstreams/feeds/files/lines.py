@@ -39,11 +39,9 @@ class LineReader:
         """The records, as they lie in the file."""
         self.file.seek(self.place.byte)
         left = b""
-        if self.place.byte == 0:
-            left = self.file.read(BLOCK)
-            if left.startswith(BOM):
-                left, self.place = left[len(BOM) :], Place(len(BOM), 0)
         while block := self.file.read(BLOCK):
+            if self.place.byte == 0 and not left and block.startswith(BOM):
+                block, self.place = block[len(BOM) :], Place(len(BOM), 0)
             data = left + block if left else block
             whole = data.rfind(b"\n") + 1
             left = data[whole:]

@@ -149,14 +149,14 @@ async def test_a_file_that_cannot_be_read_is_named(name: str, content: bytes, sa
 @pytest.mark.asyncio
 async def test_what_came_before_the_damage_is_not_lost(tmp_path: Path) -> None:
     """A file that is cut off gives the records before; those of the files before it are there, too."""
-    whole = gzip.compress(lines(range(1, 100_000)), 1)
+    whole = gzip.compress(lines(range(1, 5000)), 1)
     write(tmp_path, a=lines([0]))
     (tmp_path / "b.ndjson.gz").write_bytes(whole[: len(whole) // 2])
     seen: list[int] = []
     with pytest.raises(FeedError, match=r"b\.ndjson\.gz cannot be read on"):
         async for order in from_files(tmp_path / "*.ndjson*", Order):
             seen.append(order.id)
-    assert len(seen) > 1000
+    assert len(seen) > 100
     assert seen == list(range(len(seen)))
 
 
