@@ -20,7 +20,7 @@ from rxstreams.pictures import table_of_operators
 from rxstreams.pictures.catalogue import LINES, page
 from rxstreams.testing import run_marbles
 from tests.operators.test_arguments import BUILD
-from tests.pictures.test_marbles import operators_for
+from tests.vocabulary.families import operators_for, outcome_of
 
 ROOT = Path(__file__).parents[1]
 README_LINES = 150
@@ -189,6 +189,16 @@ def test_the_pages_have_pictures() -> None:
 def test_a_picture_in_the_docs_is_what_happens(picture: str) -> None:
     """Every event-time diagram of the pages in docs/ holds."""
     outcome = run_marbles(picture, operators_for=operators_for)
+    assert outcome.holds, f"\n{picture}\n{outcome}"
+
+
+PICTURES = [fence["text"] for fence in FENCE.finditer((ROOT / "docs" / "flow.md").read_text()) if fence["language"] == "picture"]
+
+
+@pytest.mark.parametrize("picture", PICTURES, ids=range(1, len(PICTURES) + 1))
+def test_a_picture_of_flow_is_what_happens(picture: str) -> None:
+    """Every diagram of docs/flow.md holds, in a subscription, on virtual time."""
+    outcome = outcome_of(picture)
     assert outcome.holds, f"\n{picture}\n{outcome}"
 
 

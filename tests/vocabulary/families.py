@@ -12,7 +12,7 @@ from reactivex.notification import Notification, OnCompleted, OnError, OnNext
 from reactivex.scheduler.eventloop import AsyncIOScheduler
 
 import rxstreams
-from rxstreams import aggregates, operators
+from rxstreams import aggregates, operators, windows as windows_of
 from rxstreams.pictures.marbles import Event, Outcome, read_picture, run_picture
 from tests.vocabulary import combining, flow, folding, joins, mapping, patterning, taking, timing, windows
 
@@ -30,6 +30,7 @@ def operators_for(expression: str, inputs: Mapping[str, Observable[Any]]) -> Seq
         **patterning.NAMES,
         **flow.NAMES,
         "rxs": rxstreams,
+        "windows": windows_of,
         **inputs,
     }
     found = eval(f"({expression},)", names)
