@@ -3,8 +3,10 @@
 In: ``POST /api/orders`` and ``POST /api/payments``. Out: the topics ``orders`` and ``payments``; a 202 means that the record is
 durable. What a body leaves out is filled in; an ``Idempotency-Key`` makes retries safe (see ``rxstreams.web.Intake``).
 
-Run it with ``python -m pipelines.shop [--host 127.0.0.1] [--port 8000] [--broker URL]``, and ``python -m pipelines.analytics``
-beside it:
+Where the analytics pipeline is too far behind, posts are answered with 429 and the seconds after which to try again.
+
+Run it with ``python -m pipelines.shop [--host 127.0.0.1] [--port 8000] [--broker URL] [--max-backlog 100000]``, and ``python -m
+pipelines.analytics`` beside it:
 
     $ curl -s localhost:8000/api/orders -d '{"amount": 100}'
     {"id":"order-0fc3e1…","userId":"guest","amount":100,"timestamp":"2026-01-16T10:00:00Z"}
@@ -54,25 +56,35 @@ from pipelines.records import (
     Unblock,
     complete,
 )
-from rxstreams.web import Intake
+from rxstreams.web import Backlog, Intake
 
 if TYPE_CHECKING:
     from rxstreams.brokers import Broker
 
 APP, FRAUD = "analytics", "fraud"
 TOPICS = ("orders", "payments")
+MAX_BACKLOG = 100_000
+"""Orders, and payments, that may wait for the analytics pipeline: seconds of its work, and some 20 MB."""
 
 
-def create_app(broker: Broker) -> FastAPI:
+def create_app(broker: Broker, max_backlog: int = MAX_BACKLOG) -> FastAPI:
     """The shop's routes on a broker, which the application starts and stops."""
-    orders = Intake("orders", NewOrder, key=lambda order: order.id, complete=complete)
+    backlogs = {topic: Backlog(APP, max_records=max_backlog) for topic in TOPICS}
+    orders = Intake("orders", NewOrder, key=lambda order: order.id, complete=complete, backlog=backlogs["orders"])
     blocked = rxs.view(FRAUD, "blocked", Standing, broker=broker)
 
     async def refused(payment: Payment) -> str | None:
         standing = await blocked.get(payment.user_id)
         return f"{payment.user_id} is blocked: three payments failed within 5 min" if standing and standing.blocked else None
 
-    payments = Intake("payments", NewPayment, key=lambda payment: payment.order_id, complete=complete, refuse=refused)
+    payments = Intake(
+        "payments",
+        NewPayment,
+        key=lambda payment: payment.order_id,
+        complete=complete,
+        refuse=refused,
+        backlog=backlogs["payments"],
+    )
     unblocks = Intake("unblocks", Unblock, key=lambda unblock: unblock.user_id, complete=lambda unblock, _: unblock)
     totals = rxs.view(APP, "analytics", Analytics, broker=broker)
     minutes = rxs.view(APP, "orders-per-minute", Minute, broker=broker)
@@ -110,9 +122,12 @@ def create_app(broker: Broker) -> FastAPI:
 
     @app.get("/healthz", response_model=None)
     async def healthz() -> Response:
-        """Whether the shop works, else why not; and how many records the analytics pipeline has not taken in yet."""
+        """Whether the shop works, else why not; how many records the analytics pipeline has not taken in yet, and whether that is
+        so many that posts are refused.
+        """
         try:
-            return _json({"status": "ok", "analyticsLag": await _lag(broker)})
+            lag = sum([await backlog.unread() for backlog in backlogs.values()])
+            return _json({"status": "behind" if any(one.full for one in backlogs.values()) else "ok", "analyticsLag": lag})
         except rxs.BrokerError as error:
             return _json({"status": "no broker", "why": str(error)}, status=503)
 
@@ -143,20 +158,20 @@ def _body(example: dict[str, Any]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"example": example}}}}
 
 
-async def _lag(broker: Broker) -> int:
-    read = await broker.committed(APP)
-    ends = {(topic, p): end for topic in TOPICS for p, end in enumerate(await broker.end_offsets(topic))}
-    return sum(end - read.get(place, 0) for place, end in ends.items())
-
-
 def _json(value: Any, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
-def main(*, host: str = "127.0.0.1", port: int = 8000, broker: BrokerUrl = SHOP) -> None:
-    """Serve the shop until Ctrl-C."""
+def main(*, host: str = "127.0.0.1", port: int = 8000, broker: BrokerUrl = SHOP, max_backlog: int = MAX_BACKLOG) -> None:
+    """Serve the shop until Ctrl-C.
+
+    Args:
+        max_backlog: How many orders, and how many payments, may wait for the analytics pipeline; more are answered with 429.
+    """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again when it has shut down
-    uvicorn.run(create_app(rxs.connect(broker)), host=host, port=port, log_level="warning", timeout_graceful_shutdown=5)
+    uvicorn.run(
+        create_app(rxs.connect(broker), max_backlog), host=host, port=port, log_level="warning", timeout_graceful_shutdown=5
+    )
 
 
 if __name__ == "__main__":

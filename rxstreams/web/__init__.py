@@ -1,10 +1,12 @@
 """Pipelines over HTTP: posts that become records of a topic, and whether a run is well.
 
 intake    a route that appends what is posted, durable before it is acknowledged
+backlog   a bound on what the reader of an intake's topic may leave unread
 health    routes that tell supervisors how a run fares
 """
 
+from rxstreams.web.backlog import Backlog
 from rxstreams.web.health import healthz, readyz
 from rxstreams.web.intake import Intake
 
-__all__ = ["Intake", "healthz", "readyz"]
+__all__ = ["Backlog", "Intake", "healthz", "readyz"]

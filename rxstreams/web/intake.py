@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from rxstreams.brokers.contract import Broker, Fetched, Record
 from rxstreams.errors import BrokerError
+from rxstreams.web.backlog import Backlog
 
 __all__ = ["Intake"]
 
@@ -36,7 +37,8 @@ class Intake(Generic[A]):
 
     It answers 202 with the whole record once ``append`` has returned, so posts that come together share a commit; 422 with
     ``field`` and ``reason`` for any other body; 413 for one of more than ``max_bytes``, sent in chunks or not; 503
-    with ``Retry-After`` while the broker cannot append; 403 with the reason for what ``refuse`` refuses.
+    with ``Retry-After`` while the broker cannot append, 429 with it while the ``backlog`` is full; 403 with the reason for what
+    ``refuse`` refuses.
 
     An ``Idempotency-Key`` header makes a retry safe: the same key gets the first answer again, and there is no second record.
     The key travels as a header of the record, so ``start`` finds the answers again after a restart, however the process ended.
@@ -52,6 +54,7 @@ class Intake(Generic[A]):
         complete: What turns a body and its idempotency key, None without one, into the value that is appended and returned.
         refuse: Says of a completed value why it must not be taken in; None is to take it. What was acknowledged once is not asked
             about again.
+        backlog: How much the topic's reader may leave unread. What was acknowledged once still gets its answer.
         max_bytes: The longest body that is taken.
         remember: How many idempotency keys are kept.
         max_age: Seconds that a key is kept.
@@ -65,12 +68,13 @@ class Intake(Generic[A]):
         key: Callable[[Any], str],
         complete: Callable[[A, str | None], Any],
         refuse: Callable[[Any], Awaitable[str | None]] | None = None,
+        backlog: Backlog | None = None,
         max_bytes: int = 65_536,
         remember: int = 100_000,
         max_age: float = _DAY,
     ) -> None:
         self.topic, self.max_bytes = topic, max_bytes
-        self._key, self._complete, self._refuse = key, complete, refuse
+        self._key, self._complete, self._refuse, self._backlog = key, complete, refuse, backlog
         self._decode = msgspec.json.Decoder(body).decode
         self._encode = msgspec.json.Encoder().encode
         self._answers = Answers(remember, max_age)
@@ -81,6 +85,8 @@ class Intake(Generic[A]):
         await broker.create_topic(self.topic)
         await self._answers.recall(broker, self.topic)
         self._appends = Appends(broker, self.topic)
+        if self._backlog is not None:
+            self._backlog.start(broker, self.topic)
 
     async def post(self, request: Request) -> Response:
         """Answer one POST."""
@@ -98,14 +104,24 @@ class Intake(Generic[A]):
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             return _refusal(422, *_reason(error))
         try:
-            if self._refuse is not None and not (token and self._came_before(token)):
-                reason = await self._refuse(value)
-                if reason is not None:
-                    return _refusal(403, None, reason)
+            if not (token and self._came_before(token)) and (refused := await self._refused(value)):
+                return refused
             answer = await (self._append(value, None) if token is None else self._once(value, token))
         except BrokerError as error:
             return _refusal(503, None, str(error), {"Retry-After": _RETRY_AFTER})
         return Response(answer, 202, media_type="application/json")
+
+    async def _refused(self, value: Any) -> Response | None:
+        """Why a value must not be taken in, or not now."""
+        reason = None if self._refuse is None else await self._refuse(value)
+        if reason is not None:
+            return _refusal(403, None, reason)
+        seconds = None if self._backlog is None else await self._backlog.admit()
+        if seconds is None:
+            return None
+        assert self._backlog is not None
+        reason = f"{self._backlog.app} is behind with {self.topic}; try again in {seconds} s"
+        return _refusal(429, None, reason, {"Retry-After": str(seconds)})
 
     def _came_before(self, token: str) -> bool:
         """Whether a post with this key was let through before: it has its answer, is under way, or may be in the topic."""

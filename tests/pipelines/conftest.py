@@ -20,7 +20,8 @@ from pipelines.shop import create_app
 from rxstreams.brokers import Broker
 
 ROOT = Path(__file__).parents[2]
-Serve = Callable[[Broker], AbstractAsyncContextManager[httpx2.AsyncClient]]
+Serve = Callable[..., AbstractAsyncContextManager[httpx2.AsyncClient]]
+"""The shop on a broker, with more arguments of ``create_app``."""
 
 
 class Modules:
@@ -86,8 +87,8 @@ def serve() -> Serve:
     """The shop on a server of its own in this loop, and a client for it."""
 
     @asynccontextmanager
-    async def serving(broker: Broker) -> AsyncIterator[httpx2.AsyncClient]:
-        server = uvicorn.Server(uvicorn.Config(create_app(broker), port=0, log_level="warning"))
+    async def serving(broker: Broker, **options: int) -> AsyncIterator[httpx2.AsyncClient]:
+        server = uvicorn.Server(uvicorn.Config(create_app(broker, **options), port=0, log_level="warning"))
         task = asyncio.create_task(server.serve())
         try:
             deadline = time.monotonic() + 20

@@ -234,6 +234,33 @@ async def test_analytics_serves_zeros_and_then_the_totals(serve: Serve) -> None:
 
 
 @pytest.mark.asyncio
+async def test_posts_are_refused_while_analytics_is_too_far_behind(serve: Serve) -> None:
+    """429 says when to try again, and nothing is appended; what was acknowledged is still answered, other topics are taken in,
+    health says so; and when analytics has caught up, orders are taken in again.
+    """
+    broker = MemoryBroker()
+    async with serve(broker, max_backlog=3) as client:
+        post = lambda key: client.post("/api/orders", json={"amount": 1}, headers={"Idempotency-Key": key})  # noqa: E731
+        first = (await post("0")).content
+        assert [(await post(str(i))).status_code for i in (1, 2, 3)] == [202, 202, 429]
+        refused = await post("3")
+        seconds = int(refused.headers["Retry-After"])
+        assert 1 <= seconds <= 60
+        assert refused.json() == {"field": None, "reason": f"analytics is behind with orders; try again in {seconds} s"}
+        again = await post("0")
+        assert (again.status_code, again.content) == (202, first)
+        assert (await client.post("/api/payments", json={"orderId": "order-1"})).status_code == 202
+        assert (await client.get("/healthz")).json() == {"status": "behind", "analyticsLag": 4}
+        assert len(await values(broker, "orders")) == 3
+        assert (await analysed(client, broker))["totalOrders"] == 3
+        deadline = time.monotonic() + 20
+        while (await post("3")).status_code == 429:
+            assert time.monotonic() < deadline
+        assert (await client.get("/healthz")).json() == {"status": "ok", "analyticsLag": 1}
+        assert len(await values(broker, "orders")) == 4
+
+
+@pytest.mark.asyncio
 async def test_an_order_that_comes_again_is_refused_and_those_that_were_paid_are_served(serve: Serve) -> None:
     """It counts once in the totals and once in its minute; whether order or payment comes first, they are served as a pair."""
     broker = MemoryBroker()
