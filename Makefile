@@ -4,7 +4,7 @@ PY := .venv/bin/python
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt docs bench bench-kafka mutants rxpy-tests kafka test-kafka test-servers soak clean
+.PHONY: help setup demo test check fmt docs bench bench-kafka load mutants rxpy-tests kafka test-kafka test-servers soak clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,10 @@ bench: $(STAMP) ## Measure speed against hand-written loops and print the table
 
 bench-kafka: $(STAMP) ## Measure speed on Kafka against hand-written loops and Kafka Streams (needs java, javac and mvn)
 	@$(PY) -m benchmarks.kafka $(ARGS)
+
+load: $(STAMP) ## Load the shop with CLIENTS=1000 of REQUESTS=100 each (BROKER=kafka on a Kafka broker); fails if an order is lost
+	@$(if $(filter kafka,$(BROKER)),$(PY) -m tests.servers.kafka --) $(PY) -m benchmarks.load \
+		$(if $(CLIENTS),--clients $(CLIENTS)) $(if $(REQUESTS),--requests $(REQUESTS)) $(ARGS)
 
 mutants: $(STAMP) ## Remove each guard in turn; fails if the tests do not notice
 	@$(PY) -m tests.mutants $(ARGS)

@@ -217,7 +217,7 @@ async def post(client: httpx2.AsyncClient, path: str, body: dict[str, Any]) -> d
                 return dict(answer.json())
             if answer.status_code == 403:
                 return None
-            if answer.status_code < 500:
+            if answer.status_code < 500 and answer.status_code != 429:
                 raise Gone(f"{path} refused {body}: {answer.status_code} {answer.text}")
         await asyncio.sleep(0.2)
 
