@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
 import msgspec
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
@@ -22,6 +23,7 @@ __all__ = ["Intake"]
 A = TypeVar("A")
 
 _HEADER = "idempotency-key"
+"""Of a record: the key that it was posted with."""
 _KEY_LENGTH = 255
 _DAY = 86_400.0
 _RETRY_AFTER = "5"
@@ -49,12 +51,15 @@ class Intake(Generic[A]):
 
     Args:
         topic: Where the records go; made by ``start`` if it is not there.
-        body: What a body must be, a msgspec Struct.
-        key: The record's key, of the completed value; records of one key stay in order.
+        body: What a body must be, a msgspec Struct; None is any bytes.
+        key: The record's key, of the completed value; records of one key stay in order, those without one are spread.
         complete: What turns a body and its idempotency key, None without one, into the value that is appended and returned.
         refuse: Says of a completed value why it must not be taken in; None is to take it. What was acknowledged once is not asked
             about again.
         backlog: How much the topic's reader may leave unread. What was acknowledged once still gets its answer.
+        forged: Says of a request's headers and raw body why it is not from whom it should be; None is that it is. 401 otherwise.
+        token: The header with the idempotency key.
+        answer: What is answered, and remembered, of the record's bytes.
         max_bytes: The longest body that is taken.
         remember: How many idempotency keys are kept.
         max_age: Seconds that a key is kept.
@@ -63,21 +68,25 @@ class Intake(Generic[A]):
     def __init__(
         self,
         topic: str,
-        body: type[A],
+        body: type[A] | None,
         *,
-        key: Callable[[Any], str],
+        key: Callable[[Any], str | None],
         complete: Callable[[A, str | None], Any],
         refuse: Callable[[Any], Awaitable[str | None]] | None = None,
         backlog: Backlog | None = None,
+        forged: Callable[[Headers, bytes], str | None] | None = None,
+        token: str = "Idempotency-Key",
+        answer: Callable[[bytes], bytes] = bytes,
         max_bytes: int = 65_536,
         remember: int = 100_000,
         max_age: float = _DAY,
     ) -> None:
         self.topic, self.max_bytes = topic, max_bytes
         self._key, self._complete, self._refuse, self._backlog = key, complete, refuse, backlog
-        self._decode = msgspec.json.Decoder(body).decode
-        self._encode = msgspec.json.Encoder().encode
-        self._answers = Answers(remember, max_age)
+        self._decode: Callable[[bytes], Any] = bytes if body is None else msgspec.json.Decoder(body).decode
+        self._encode = bytes if body is None else msgspec.json.Encoder().encode
+        self._forged, self._token, self._answer = forged, token, answer
+        self._answers = Answers(remember, max_age, answer)
         self._appends: Appends | None = None
 
     async def start(self, broker: Broker) -> None:
@@ -96,9 +105,12 @@ class Intake(Generic[A]):
             return Response(status_code=400)  # nobody reads it
         if body is None:
             return _refusal(413, None, f"expected a body of at most {self.max_bytes} bytes")
-        token = request.headers.get(_HEADER)
+        problem = None if self._forged is None else self._forged(request.headers, body)
+        if problem is not None:
+            return _refusal(401, None, problem)
+        token = request.headers.get(self._token)
         if token is not None and not 0 < len(token) <= _KEY_LENGTH:
-            return _refusal(422, "Idempotency-Key", f"expected 1 to {_KEY_LENGTH} characters, got {len(token)}")
+            return _refusal(422, self._token, f"expected 1 to {_KEY_LENGTH} characters, got {len(token)}")
         try:
             value = self._complete(self._decode(body), token)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -129,10 +141,10 @@ class Intake(Generic[A]):
 
     async def _append(self, value: Any, token: str | None) -> bytes:
         assert self._appends is not None, "start(broker) comes first"
-        answer = self._encode(value)
+        record, key = self._encode(value), self._key(value)
         headers = () if token is None else ((_HEADER, token.encode("latin-1")),)
-        await self._appends.append(Record(answer, self._key(value).encode(), None, headers))
-        return answer
+        await self._appends.append(Record(record, None if key is None else key.encode(), None, headers))
+        return self._answer(record)
 
     async def _once(self, value: Any, token: str) -> bytes:
         """The answer to a key: the one that was given, the one that is being made, or a new one."""
@@ -221,8 +233,8 @@ Answer = bytes | asyncio.Future[bytes] | None
 class Answers:
     """The answers to the latest idempotency keys."""
 
-    def __init__(self, capacity: int, max_age: float) -> None:
-        self.capacity, self.max_age = capacity, max_age
+    def __init__(self, capacity: int, max_age: float, answer: Callable[[bytes], bytes]) -> None:
+        self.capacity, self.max_age, self.answer = capacity, max_age, answer
         self._known: OrderedDict[str, tuple[float, Answer]] = OrderedDict()
 
     def get(self, token: str) -> Answer:
@@ -255,7 +267,7 @@ class Answers:
         for value, stamp, headers in zip(got.values, got.timestamps, got.headers or (), strict=False):
             token = dict(headers).get(_HEADER)
             if token is not None and value is not None:
-                self.put(token.decode("latin-1"), value, stamp / 1000)
+                self.put(token.decode("latin-1"), self.answer(value), stamp / 1000)
 
 
 async def _body(request: Request, max_bytes: int) -> bytes | None:
