@@ -28,8 +28,6 @@ lets the user pay again:
 
 from __future__ import annotations
 
-import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
@@ -37,7 +35,6 @@ from typing import TYPE_CHECKING, Any
 
 import cyclopts
 import msgspec
-import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
 
@@ -56,7 +53,7 @@ from pipelines.records import (
     Unblock,
     complete,
 )
-from rxstreams.web import Backlog, Intake
+from rxstreams.web import Backlog, Intake, serve
 
 if TYPE_CHECKING:
     from rxstreams.brokers import Broker
@@ -168,10 +165,7 @@ def main(*, host: str = "127.0.0.1", port: int = 8000, broker: BrokerUrl = SHOP,
     Args:
         max_backlog: How many orders, and how many payments, may wait for the analytics pipeline; more are answered with 429.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again when it has shut down
-    uvicorn.run(
-        create_app(rxs.connect(broker), max_backlog), host=host, port=port, log_level="warning", timeout_graceful_shutdown=5
-    )
+    serve(create_app(rxs.connect(broker), max_backlog), host=host, port=port)
 
 
 if __name__ == "__main__":

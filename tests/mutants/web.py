@@ -1,0 +1,143 @@
+"""Guards of what comes over HTTP: how much, from whom, and how slowly."""
+
+from tests.mutants.guard import mutant
+
+BACKLOG = "tests/web/test_backlog.py::test_"
+HOOK = "tests/web/test_webhook.py::test_"
+ROUGH = "tests/pipelines/test_rough_clients.py::test_"
+
+MUTANTS = [
+    mutant(
+        "what is let in between two looks is counted",
+        "web/backlog.py",
+        "        self._records += 1\n",
+        "",
+        f"{BACKLOG}exactly_as_many_are_let_in_as_the_bound_says",
+    ),
+    mutant(
+        "a pause between two looks",
+        "web/backlog.py",
+        "now >= self._asked + _EVERY",
+        "True",
+        f"{BACKLOG}the_broker_is_asked_four_times_a_second_however_many_post",
+    ),
+    mutant(
+        "one look for all that ask at once",
+        "web/backlog.py",
+        "        if self._looking is None and now",
+        "        if now",
+        f"{BACKLOG}the_broker_is_asked_four_times_a_second_however_many_post",
+    ),
+    mutant(
+        "a look is believed for a while",
+        "web/backlog.py",
+        "now > self._told + _KNOWN",
+        "True",
+        f"{BACKLOG}a_post_does_not_wait_while_the_last_look_is_believed",
+    ),
+    mutant(
+        "room before posts are let in again",
+        "web/backlog.py",
+        "elif self.full and self._records <= self.max_records * _ROOM:",
+        "elif self.full and self._records < self.max_records:",
+        f"{BACKLOG}posts_are_let_in_again_when_a_tenth_is_read",
+    ),
+    mutant(
+        "an unknown backlog refuses nothing",
+        "web/backlog.py",
+        "        if self.why is not None:\n            self.full = False\n        elif",
+        "        if",
+        f"{BACKLOG}posts_are_let_in_while_the_backlog_is_not_known",
+    ),
+    mutant(
+        "what retention has deleted is not unread",
+        "web/backlog.py",
+        "end - max(start, read.get((topic, p), 0))",
+        "end - read.get((topic, p), 0)",
+        f"{BACKLOG}what_retention_has_deleted_is_not_unread",
+    ),
+    mutant(
+        "what was acknowledged is answered while the backlog is full",
+        "web/intake.py",
+        "if not (token and self._came_before(token)) and (refused",
+        "if (refused",
+        "tests/pipelines/test_shop.py::test_posts_are_refused_while_analytics_is_too_far_behind",
+    ),
+    mutant(
+        "a signature is looked at",
+        "web/intake.py",
+        "        if problem is not None:\n            return _refusal(401",
+        "        if False:\n            return _refusal(401",
+        f"{HOOK}what_is_not_signed_right_is_refused_with_the_reason",
+    ),
+    mutant(
+        "no empty secret",
+        "web/webhook.py",
+        "if not self._secrets or not all(self._secrets):",
+        "if not self._secrets:",
+        f"{HOOK}what_nobody_could_sign_or_anybody_is_refused",
+    ),
+    mutant(
+        "a timestamp is signed",
+        "web/webhook.py",
+        'stamp.encode() + b"." + body',
+        "body",
+        f"{HOOK}a_timestamp_is_part_of_what_is_signed",
+    ),
+    mutant(
+        "a timestamp must be near",
+        "web/webhook.py",
+        "        if stamp is not None and not self._near(stamp):",
+        "        if False:",
+        f"{HOOK}a_timestamp_must_be_near_the_clock",
+    ),
+    mutant(
+        "patience with a request",
+        "web/serving.py",
+        "        self._coming = self._coming or self.loop.call_later(self.patience, self._give_up)\n",
+        "",
+        f"{ROUGH}clients_that_dribble_or_say_nothing_are_let_go",
+    ),
+    mutant(
+        "patience with a silent connection",
+        "web/serving.py",
+        "        super().connection_made(transport)\n        self._coming = self.loop.call_later(self.patience, self._give_up)\n",
+        "        super().connection_made(transport)\n",
+        f"{ROUGH}clients_that_dribble_or_say_nothing_are_let_go",
+    ),
+    mutant(
+        "patience with a client that does not read",
+        "web/serving.py",
+        "self._going = self.loop.call_later(self.patience, self.transport.abort)",
+        "pass",
+        f"{ROUGH}clients_that_never_read_are_let_go",
+    ),
+    mutant(
+        "a bound for heads",
+        "web/serving.py",
+        "        if self._beside > _HEAD:",
+        "        if False:",
+        f"{ROUGH}what_is_no_http_is_refused",
+    ),
+    mutant(
+        "a bound for headers",
+        "web/serving.py",
+        "        if len(self.headers) >= _HEADERS:",
+        "        if False:",
+        f"{ROUGH}what_is_no_http_is_refused",
+    ),
+    mutant(
+        "a bound for requests that wait",
+        "web/serving.py",
+        "        if len(self.pipeline) >= _QUEUED:",
+        "        if False:",
+        f"{ROUGH}requests_that_do_not_wait_for_answers_are_answered_in_their_order",
+    ),
+    mutant(
+        "no 400 where another answer is due",
+        "web/serving.py",
+        "        if self.cycle is None or self.cycle.response_complete:",
+        "        if True:",
+        f"{ROUGH}what_is_no_http_is_refused",
+    ),
+]
