@@ -26,16 +26,24 @@ class Patient(HttpToolsProtocol):
     """HTTP/1.1 for clients that are slow, silent or endless; uvicorn waits for them, and keeps what comes, without bound."""
 
     patience = 20.0
-    _coming: asyncio.TimerHandle | None = None
-    _going: asyncio.TimerHandle | None = None
+    _since: float | None
+    """Since when a request has been coming, or could have been, the first time; None where none is."""
+    _stuck: asyncio.TimerHandle | None = None
     _beside = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as it stands in uvicorn
         super().connection_made(transport)
-        self._coming = self.loop.call_later(self.patience, self._give_up)
+        self._since = self.loop.time()
+        self._watch = self.loop.call_later(self.patience, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._watch.cancel()
+        self.resume_writing()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._coming = self._coming or self.loop.call_later(self.patience, self._give_up)
+        if self._since is None:
+            self._since = self.loop.time()
         self._beside += len(data)
         super().data_received(data)
         if self._beside > _HEAD:
@@ -56,8 +64,7 @@ class Patient(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._beside = 0
-        self._coming = _cancelled(self._coming)
+        self._beside, self._since = 0, None
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -68,29 +75,26 @@ class Patient(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._going = self.loop.call_later(self.patience, self.transport.abort)
+        self._stuck = self.loop.call_later(self.patience, self.transport.abort)
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._going = _cancelled(self._going)
+        if self._stuck is not None:
+            self._stuck.cancel()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._coming, self._going = _cancelled(self._coming), _cancelled(self._going)
-        super().connection_lost(exc)
-
-    def _give_up(self) -> None:
-        if self.flow.read_paused:  # then it is not the client who keeps us waiting
-            self._coming = self.loop.call_later(self.patience, self._give_up)
+    def _look(self) -> None:
+        """Give a request up that takes too long; one timer for all of a connection's, since one for each would cost each."""
+        if self.transport.get_protocol() is not self:
+            return  # it is a websocket now
+        left = self.patience
+        if self._since is not None and not self.flow.read_paused:  # else it is not the client who keeps us waiting
+            left += self._since - self.loop.time()
+        if left > 0:
+            self._watch = self.loop.call_later(left, self._look)
         elif self._beside:
             self.send_400_response(f"Expected the whole request within {self.patience:g} s.")
         else:
             self.transport.abort()
-
-
-def _cancelled(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
-    if timer is not None:
-        timer.cancel()
-    return None
 
 
 def serve(app: Any, *, host: str = "127.0.0.1", port: int = 8000, patience: float = 20.0) -> None:
