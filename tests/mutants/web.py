@@ -26,7 +26,7 @@ MUTANTS = [
         "web/backlog.py",
         "        if self._looking is None and now",
         "        if now",
-        f"{BACKLOG}the_broker_is_asked_four_times_a_second_however_many_post",
+        f"{BACKLOG}a_post_does_not_wait_while_the_last_look_is_believed",
     ),
     mutant(
         "a look is believed for a while",
@@ -117,14 +117,14 @@ MUTANTS = [
         "web/serving.py",
         "        if self._beside > _HEAD:",
         "        if False:",
-        f"{ROUGH}what_is_no_http_is_refused",
+        f"{ROUGH}a_head_that_is_too_long_is_refused",
     ),
     mutant(
         "a bound for headers",
         "web/serving.py",
         "        if len(self.headers) >= _HEADERS:",
         "        if False:",
-        f"{ROUGH}what_is_no_http_is_refused",
+        f"{ROUGH}a_head_that_is_too_long_is_refused",
     ),
     mutant(
         "a bound for requests that wait",

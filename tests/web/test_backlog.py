@@ -72,13 +72,13 @@ async def test_posts_are_let_in_again_when_a_tenth_is_read() -> None:
     with capture_logs() as lines:
         shop = await Shop(20).open()
         await shop.post(21)
-        await shop.read(1, after=2.0)
-        assert await shop.post() == [2]
-        await shop.read(2, after=2.0)
+        await shop.read(1, after=3.0)
+        assert await shop.post() == [3]
+        await shop.read(2, after=3.0)
         assert await shop.post(3) == [None, None, 1]
     where = {"topic": TOPIC, "reader": "till"}
     full = {"event": "backlog full, posts are refused", "log_level": "warning", "unread": 20, **where}
-    room = {"event": "backlog has room, posts are let in", "log_level": "info", "seconds": 4.0, **where}
+    room = {"event": "backlog has room, posts are let in", "log_level": "info", "seconds": 6.0, **where}
     assert lines == [full, room, full]
 
 
