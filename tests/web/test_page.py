@@ -26,8 +26,8 @@ async def test_the_page_s_program_takes_in_orders_and_pushes(tmp_path: Path, mon
         httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://page") as client,
     ):
         again = {"Idempotency-Key": "a"}
-        orders = [await client.post("/orders", json={"id": "order-1", "amount": 1.5}, headers=again) for _ in range(2)]
-        assert [(order.status_code, order.json()) for order in orders] == [(202, {"id": "order-1", "amount": 1.5})] * 2
-        assert (await client.post("/orders", json={"id": "order-1"})).json()["field"] == "amount"
+        orders = [await client.post("/orders", json={"id": "order-1"}, headers=again) for _ in range(2)]
+        assert [(order.status_code, order.json()) for order in orders] == [(202, {"id": "order-1"})] * 2
+        assert (await client.post("/orders", json={"amount": 1})).json()["field"] == "id"
         codes = [(await client.post("/pushes", content=b"{}", headers=headers)).status_code for headers in (signed, {})]
         assert codes == [202, 401]
