@@ -26,6 +26,7 @@ def serve(kind: str, path: str) -> None:
 
     from pipelines.shop import create_app
     from rxstreams.brokers.sqlite import SqliteBroker
+    from rxstreams.web.serving import Patient
 
     class Bare(SqliteBroker):
         async def append(self, topic: str, records: object, /) -> list[tuple[int, int]]:
@@ -33,7 +34,11 @@ def serve(kind: str, path: str) -> None:
 
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app((Bare if kind == "bare" else SqliteBroker)(path)), port=0, log_level="warning", access_log=False
+            create_app((Bare if kind == "bare" else SqliteBroker)(path)),
+            port=0,
+            http=Patient,
+            log_level="warning",
+            access_log=False,
         )
     )
 

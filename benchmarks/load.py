@@ -60,6 +60,8 @@ class Line:
         Raises:
             OSError, EOFError: If there is no connection, or it was lost.
         """
+        if self.writer is not None and self.reader.at_eof():
+            self.close()  # it was kept for a while, and no longer
         if self.writer is None:
             self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
         self.writer.write((HEAD.format(len(body), key) + body).encode())
