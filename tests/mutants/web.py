@@ -1,10 +1,16 @@
 """Guards of what comes over HTTP: how much, from whom, and how slowly."""
 
-from tests.mutants.guard import mutant
+from tests.mutants.guard import Mutant, mutant
 
 BACKLOG = "tests/web/test_backlog.py::test_"
 HOOK = "tests/web/test_webhook.py::test_"
 ROUGH = "tests/pipelines/test_rough_clients.py::test_"
+
+
+def rough(*of: str) -> Mutant:
+    """A mutant whose tests start the shop as a process, which takes seconds."""
+    return mutant(*of)._replace(seconds=30)
+
 
 MUTANTS = [
     mutant(
@@ -91,49 +97,49 @@ MUTANTS = [
         "        if False:",
         f"{HOOK}a_timestamp_must_be_near_the_clock",
     ),
-    mutant(
+    rough(
         "patience with a request",
         "web/serving.py",
         "        if self._since is None:\n            self._since = self.loop.time()\n",
         "",
         f"{ROUGH}clients_that_dribble_or_say_nothing_are_let_go",
     ),
-    mutant(
+    rough(
         "patience with a silent connection",
         "web/serving.py",
         "        super().connection_made(transport)\n        self._since = self.loop.time()\n",
         "        super().connection_made(transport)\n        self._since = None\n",
         f"{ROUGH}clients_that_dribble_or_say_nothing_are_let_go",
     ),
-    mutant(
+    rough(
         "patience with a client that does not read",
         "web/serving.py",
         "self._stuck = self.loop.call_later(self.patience, self.transport.abort)",
         "pass",
         f"{ROUGH}clients_that_never_read_are_let_go",
     ),
-    mutant(
+    rough(
         "a bound for heads",
         "web/serving.py",
         "        if self._beside > _HEAD:",
         "        if False:",
         f"{ROUGH}a_head_that_is_too_long_is_refused",
     ),
-    mutant(
+    rough(
         "a bound for headers",
         "web/serving.py",
         "        if len(self.headers) >= _HEADERS:",
         "        if False:",
         f"{ROUGH}a_head_that_is_too_long_is_refused",
     ),
-    mutant(
+    rough(
         "a bound for requests that wait",
         "web/serving.py",
         "        if len(self.pipeline) >= _QUEUED:",
         "        if False:",
         f"{ROUGH}requests_that_do_not_wait_for_answers_are_answered_in_their_order",
     ),
-    mutant(
+    rough(
         "no 400 where another answer is due",
         "web/serving.py",
         "        if self.cycle is None or self.cycle.response_complete:",
