@@ -139,7 +139,7 @@ class Calls(Edge):
         attached.set(None)  # the task has the context of the push that started it; what the function subscribes to is its own
         loop = asyncio.get_running_loop()
         self.starting = False
-        while self.made < AT_ONCE and (ones := self.next_ones()):
+        while ones := self.next_ones():
             self.work()
             await self.call(ones)
             self.made += 1

@@ -242,3 +242,34 @@ def test_a_rate_limit_holds_in_every_window_of_time_and_over_a_restart() -> None
     assert len(times) == 35
     assert min(later - time for time, later in zip(times, times[10:], strict=False)) >= 1.0 - 1e-6
     assert times[-1] - times[0] == pytest.approx(3.0, abs=0.1)
+
+
+def test_what_is_being_called_for_is_not_dropped() -> None:
+    """Policies that drop leave alone what is under way: each call that has begun gives its result."""
+
+    async def numbers() -> Any:
+        for n in range(20):
+            yield n
+            await asyncio.sleep(0.1 if n == 2 else 0.0)
+
+    async def main() -> list[Any]:
+        broker = MemoryBroker()
+        made = ops.map_async(Served(), concurrency=3, capacity=4, overflow="latest")
+        stream = rxs.from_async_iterable(numbers, name="numbers").pipe(made, ops.to_topic("out"))
+        async with rxs.start(stream, app="app", broker=broker) as running:
+            await running.wait()
+        return await got(broker)
+
+    assert virtual(main) == [0, 10, 20, 190]
+
+
+def test_nobody_waits_for_a_commit() -> None:
+    """What a call makes room for goes on at once, and the run ends with the last call or timer, however seldom it commits."""
+
+    async def main(*operators: Any) -> float:
+        await run_through(range(20), *operators, commit_interval=1000.0)
+        return asyncio.get_running_loop().time()
+
+    slow = ops.map_async(Served(), concurrency=1, capacity=1)
+    assert virtual(lambda: main(ops.bounded(5), slow, ops.bounded(2))) == pytest.approx(20, abs=0.01)
+    assert virtual(lambda: main(ops.delay(7))) == pytest.approx(7, abs=0.01)

@@ -19,7 +19,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
 
-from tests.mutants import commits, event_time, joins, kafka, patterns, records, simulated, vocabulary
+from tests.mutants import commits, event_time, files, flow, joins, kafka, patterns, records, simulated, vocabulary, web
 from tests.mutants.guard import Mutant
 from tests.servers.kafka import running
 
@@ -33,6 +33,9 @@ MUTANTS = [
     *event_time.MUTANTS,
     *joins.MUTANTS,
     *patterns.MUTANTS,
+    *flow.MUTANTS,
+    *files.MUTANTS,
+    *web.MUTANTS,
     *kafka.MUTANTS,
     *simulated.MUTANTS,
 ]

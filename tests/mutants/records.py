@@ -41,7 +41,6 @@ MUTANTS = [
         f"{RUN}views_are_there_when_start_returns",
     ),
     mutant("dirty tracking: buffers", "operators/buffering.py", "            self.dirty.add(number)\n", "", DOUBT),
-    mutant("dirty tracking: slow calls", "operators/calling.py", "                self.dirty.add(self.next)\n", "", SLOW),
     mutant(
         "generation check in chunks",
         "runtime/chunks.py",

@@ -1,0 +1,158 @@
+"""Guards of edges and calls: bounds, policies, order, what is saved, what is left behind."""
+
+from __future__ import annotations
+
+from tests.mutants.guard import mutant
+
+EDGES = "tests/flow/test_edges.py::test_"
+CALLS = "tests/flow/test_calls.py::test_"
+SINKS = "tests/flow/test_sinks.py::test_"
+ENRICH = "tests/flow/test_enrich.py::test_"
+LAWS = "tests/flow/test_async_laws.py::test_calls_give_what_a_plain_operator_gives_whatever_crashes"
+ONCE = f"{EDGES}what_waits_in_an_edge_is_saved_and_comes_out_once"
+AGAIN = f"{CALLS}what_is_under_way_at_a_crash_is_called_for_again_and_counts_once"
+
+MUTANTS = [
+    mutant(
+        "a blocking edge says how much room it has", "operators/edges.py",
+        "return 0 if self.full else self.capacity - len(self.held)", "return UNBOUNDED",
+        f"{EDGES}a_blocked_edge_loses_nothing_and_keeps_its_order",
+    ),
+    mutant(
+        "a full edge waits until it is as empty as was said", "operators/edges.py",
+        "elif self.full and waiting <= self.resume_at:", "elif self.full and waiting < self.capacity:",
+        f"{EDGES}a_full_edge_asks_for_more_when_it_is_as_empty_as_was_said",
+    ),
+    mutant(
+        "what waits is saved", "operators/edges.py",
+        "        for number in self.held.keys() - self.states.keys():\n", "        for number in ():\n",
+        ONCE, AGAIN,
+    ),
+    mutant(
+        "what was saved and has gone is deleted", "operators/edges.py",
+        "            if self.states.pop(one.number, LOST) is not LOST:\n                self.dirty.add(one.number)\n",
+        "            pass\n",
+        ONCE, AGAIN,
+    ),
+    mutant(
+        "a record that is worked on is not dropped", "operators/edges.py",
+        "if held.stage == WAITING]", "]",
+        f"{EDGES}what_is_being_called_for_is_not_dropped",
+    ),
+    mutant(
+        "what is dropped is on the side stream", "operators/edges.py",
+        '                self.host.aside("dropped", self.batch_of(dropped))\n', "                pass\n",
+        f"{EDGES}a_policy_drops_what_it_says",
+    ),
+    mutant(
+        "a source that cannot be slowed is told", "operators/edges.py",
+        'return self.overflow == "block" and (self.heeded or self.host.durable)', 'return self.overflow == "block"',
+        f"{CALLS}a_source_that_cannot_be_slowed_ends_a_subscription_whose_edge_is_full",
+    ),
+    mutant(
+        "the watermark waits for what is held", "operators/edges.py",
+        "return least_time([one.time for one in self.held.values()])", "return least_time([])",
+        f"{CALLS}watermarks_do_not_overtake_what_is_under_way",
+    ),
+    mutant(
+        "an edge gives no more than there is room for below", "runtime/demand.py",
+        "past_meetings=isinstance(vertex.node, Edge)", "past_meetings=False",
+        f"{EDGES}an_edge_counts_where_its_results_meet_others",
+    ),
+    mutant(
+        "one at a time where a record may become many", "runtime/demand.py",
+        "return min(room, 1) if gate.crowded and room < UNBOUNDED else room", "return room",
+        f"{EDGES}an_edge_counts_where_its_results_meet_others",
+        "tests/operators/test_state.py::test_only_a_bounded_number_of_records_waits_for_slow_calls",
+    ),
+    mutant(
+        "results come in the order of their records", "operators/calls.py",
+        'if self.order == "input":\n            return first', "if False:\n            return first",
+        f"{CALLS}results_come_in_the_order_of_their_records_however_long_calls_take",
+    ),
+    mutant(
+        "calls of one key are made one after the other", "operators/calls.py",
+        "            if behind[0] is one:  # else", "            if True:  # else",
+        f"{CALLS}calls_of_one_key_are_made_one_after_the_other",
+    ),
+    mutant(
+        "no more calls than were allowed", "operators/calls.py",
+        "len(self.workers) < self.concurrency and self.made", "self.made",
+        f"{CALLS}results_come_in_the_order_of_their_records_however_long_calls_take",
+    ),
+    mutant(
+        "a worker that has found nothing is replaced if something has come", "operators/calls.py",
+        "        self.work()  # something may have come after it had found nothing, and before it had ended\n", "",
+        "tests/runtime/test_health.py::test_a_run_that_makes_no_progress_while_records_wait_begins_anew",
+    ),
+    mutant(
+        "calls that do not wait let others have a turn", "operators/calls.py",
+        "elif self.made >= AT_ONCE:", "elif False:",
+        f"{CALLS}calls_that_do_not_wait_let_others_have_their_turn",
+    ),
+    mutant(
+        "somebody else's cancellation is an error", "operators/calls.py",
+        "                if self.closing:\n                    raise\n", "                raise\n",
+        f"{CALLS}a_call_that_somebody_else_cancels_is_an_error_like_others",
+    ),
+    mutant(
+        "calls under way are cancelled", "operators/calls.py",
+        "            worker.cancel()\n", "            pass\n",
+        f"{CALLS}nothing_is_left_behind_when_calls_are_cut_off",
+    ),
+    mutant(
+        "it is waited for calls that were cancelled", "runtime/task.py",
+        "                await self.graph.closed()\n", "                pass\n",
+        f"{CALLS}a_call_that_ignores_its_cancellation_is_told_and_left",
+    ),
+    mutant(
+        "a run is looked through again for what changed meanwhile", "runtime/task.py",
+        "            self.changed.clear()  # what changes from here on is looked at before it is waited for anything\n", "",
+        f"{EDGES}nobody_waits_for_a_commit",
+    ),
+    mutant(
+        "a run is over when nothing is under way", "runtime/task.py",
+        "or self.inputs.waiting or self._over():", "or self.inputs.waiting:",
+        f"{EDGES}nobody_waits_for_a_commit",
+    ),
+    mutant(
+        "an attempt's time is bounded", "operators/calls.py",
+        "self.asked(ones) if self.timeout is None else self.asked_in_time(ones)", "self.asked(ones)",
+        f"{CALLS}a_call_that_takes_too_long_is_cancelled",
+    ),
+    mutant(
+        "those who want one key share its lookup", "operators/enriching.py",
+        "if found is None and key in self.flights}", "if False}",
+        f"{ENRICH}records_that_want_one_key_share_its_lookup",
+    ),
+    mutant(
+        "a lookup that is shared is not cancelled", "operators/enriching.py",
+        "(await asyncio.shield(flight),)", "(await flight,)",
+        f"{ENRICH}who_stops_waiting_takes_nobody_s_answer_away",
+    ),
+    mutant(
+        "an answer is fresh for so long", "operators/enriching.py",
+        "        if until <= asyncio.get_running_loop().time():\n", "        if False:\n",
+        f"{ENRICH}an_answer_is_asked_for_anew_when_it_is_not_fresh_any_more",
+    ),
+    mutant(
+        "a record's name is saved with it", "operators/calling.py",
+        "return (*super().saved(one), one.ident)", "return super().saved(one)",
+        f"{SINKS}names_are_the_same_for_the_same_record_after_a_crash",
+    ),
+    mutant(
+        "a rate limit is saved", "operators/bounding.py",
+        '            self.put("went", list(self.times))\n', "            pass\n",
+        f"{EDGES}a_rate_limit_holds_in_every_window_of_time_and_over_a_restart",
+    ),
+    mutant(
+        "what a feed saves follows the part of a chunk", "feeds/source.py",
+        "return saves(before + n)", "return saves(n)",
+        "tests/feeds/test_saved_notes.py::test_what_is_saved_follows_how_far_the_records_of_a_chunk_have_gone",
+    ),
+    mutant(
+        "a feed is given what it saved", "runtime/inputs.py",
+        "saved = dict(vertex.node.states)", "saved: dict[object, object] = {}",
+        "tests/feeds/test_saved_notes.py::test_a_feed_goes_on_from_what_it_saved_when_a_run_is_started_again",
+    ),
+]  # fmt: skip
