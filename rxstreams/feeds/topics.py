@@ -22,7 +22,7 @@ from rxstreams.watermarks import Generator, TimestampSource, to_millis
 if TYPE_CHECKING:
     from rxstreams.brokers.contract import Broker
 
-__all__ = ["DEFAULT_BROKER", "TopicFeed", "broker_url", "from_topic", "opened"]
+__all__ = ["DEFAULT_BROKER", "TopicFeed", "broker_url", "from_topic", "mapping_of", "opened"]
 
 T = TypeVar("T")
 When = Literal["earliest", "latest"] | datetime | float
@@ -142,7 +142,7 @@ def from_topic(
     feed = TopicFeed(f"topic:{name}", name, _start(start), _until(until), finish, live, silence)
     decode = _decoder(name, type)
     parameters = {"name": name, "type": None if type is Any else type, "timestamp": timestamp, "until": until}
-    make = lambda: Source(feed, decode, stamping, on_error, mapping=_mapping(type), kind=type)  # noqa: E731  # a value among values
+    make = lambda: Source(feed, decode, stamping, on_error, mapping=mapping_of(type), kind=type)  # noqa: E731  # a value among values
     return source_stream(Operation("from_topic", make, parameters, ends=feed, sides=("errors",)))
 
 
@@ -155,7 +155,7 @@ def _decoder(name: str, type: Any) -> Callable[[Any], Any] | None:
         raise ConfigError(f"from_topic({name!r}): cannot decode JSON into {type!r}: {error}") from error
 
 
-def _mapping(type: Any) -> bool | None:
+def mapping_of(type: Any) -> bool | None:
     """Whether the decoder makes mappings, or objects; None where it may make either."""
     if isinstance(type, builtins.type) and (issubclass(type, msgspec.Struct) or is_dataclass(type)):
         return False

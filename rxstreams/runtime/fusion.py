@@ -163,7 +163,10 @@ class Fused:
             if clock is None:
                 self.loop(left, values, keys)
             else:
-                high = self.loop(left, values, keys, times, chunk.timestamps, *clock.begin(chunk.partition))
+                stamps = chunk.timestamps
+                if clock.stamped and stamps is None:
+                    stamps = [int(self.source.host.now() * 1000)] * len(chunk.values)
+                high = self.loop(left, values, keys, times, stamps, *clock.begin(chunk.partition))
         except Exception as error:  # the iterator stands after the record at which it was raised
             self.blame(error, chunk, len(chunk.values) - length_hint(left) - 1)
         for action in self.after:
