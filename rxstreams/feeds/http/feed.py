@@ -17,7 +17,6 @@ from rxstreams.feeds.http.lines import TooLong
 from rxstreams.feeds.http.merging import Silence, check_merging, merged
 from rxstreams.feeds.source import DAY, IDLE_AFTER, Chunk, Source, Stamping, check_idle_after, check_source, runs_by_clock
 from rxstreams.feeds.topics import mapping_of
-from rxstreams.operators.arguments import check_function
 from rxstreams.stream import Operation, Stream, source_stream
 from rxstreams.watermarks import Generator, TimestampSource
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from rxstreams.brokers.contract import Broker
 
-__all__ = ["Common", "HttpFeed", "Piece", "Reader", "Reading", "checked_count", "decoder", "feed_stream"]
+__all__ = ["Common", "HttpFeed", "Piece", "Reader", "Reading", "check_installed", "checked_count", "decoder", "feed_stream"]
 
 MAX_ITEM = 1 << 20
 CAPACITY = 1024
@@ -205,7 +204,7 @@ def feed_stream(
     known = Common.__annotations__.keys()
     if unknown := common.keys() - known:
         raise ConfigError(f"{kind}: no option is called {', '.join(sorted(unknown))}; there are {', '.join(known)}, and its own")
-    _check_installed(kind, "httpx2", "stamina")
+    check_installed(kind, "httpx2", "stamina")
     get: Any = common.get
     places = _places(kind, urls, schemes)
     check_merging(kind, len(places))
@@ -242,7 +241,12 @@ def feed_stream(
     return source_stream(Operation(kind, make, told, name, stateful=True, ends=feed, sides=("errors",)))
 
 
-def _check_installed(where: str, *packages: str) -> None:
+def check_installed(where: str, *packages: str) -> None:
+    """Check that what a feed is made on is there.
+
+    Raises:
+        ConfigError: If not; it names the extra.
+    """
     missing = [package for package in packages if find_spec(package) is None]
     if missing:
         raise ConfigError(f"{where}: needs {' and '.join(missing)}, not installed: pip install 'rxstreams[http]'")
@@ -281,8 +285,8 @@ def shown_loosely(text: str) -> str:
 def _asking(where: str, common: Common, silence: float | None) -> Asking:
     get: Any = common.get
     headers, rate, quiet, tries = get("headers"), get("rate"), get("silence", silence), get("tries")
-    if headers is not None and not isinstance(headers, Mapping):
-        check_function(f"{where}(headers)", headers)
+    if headers is not None and not isinstance(headers, Mapping) and not callable(headers):
+        raise ConfigError(f"{where}(headers): expected a mapping, or a function that returns one, got {type(headers).__name__}")
     if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < float("inf")):
         raise ConfigError(f"{where}(rate): expected requests per second, more than 0, or None, got {rate!r}")
     return Asking(

@@ -66,10 +66,12 @@ class Patience:
         limits = [limit for limit in (self.tries, error.tries) if limit is not None]
         if limits and self.failures >= min(limits):
             return False
+        wait = self._wait(error.after)
         if not self.gone:
             self.gone = True
-            logger().warning("feed lost, trying again", feed=self.feed, place=self.place, reason=error.reason)
-        return self._wait(error.after)
+            told = {} if wait is True else {"seconds": round(wait, 1)}
+            logger().warning("feed lost, trying again", feed=self.feed, place=self.place, reason=error.reason, **told)
+        return wait
 
     def _wait(self, after: float | None) -> bool | float:
         if after is None and self.pause is not None:

@@ -1,0 +1,289 @@
+"""from_poll: pages, what is nothing new, and where a run that is started again goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+import pytest
+
+import rxstreams as rxs
+from rxstreams import operators as ops
+from rxstreams.brokers.memory import MemoryBroker
+from rxstreams.errors import ConfigError, FeedError, OperatorError
+from rxstreams.feeds.http import Page, from_poll
+from tests.feeds.http.servers import JSON, Answer, Asked, every, first, serving
+from tests.runtime.faulty import got
+
+SOON = 1e-6
+
+
+def pages(size: int, total: int) -> Answer:
+    """Answers with pages of ``size`` items out of ``total``, by ``?page=``; the last may be shorter."""
+
+    async def answer(asked: Asked) -> None:
+        page = int(asked.query.get("page", 0))
+        found = list(range(page * size, min(page * size + size, total)))
+        following = page + 1 if (page + 1) * size < total else None
+        await asked.answer(msgspec.json.encode({"items": found, "next": following}), headers=JSON)
+
+    return answer
+
+
+def next_page(page: Page) -> dict[str, Any] | None:
+    """What such a page says of the next."""
+    return None if page.json["next"] is None else {"page": page.json["next"]}
+
+
+def in_turn(*bodies: Any, headers: Callable[[int], dict[str, str]] = lambda number: {}) -> Answer:
+    """Answers with these bodies, the last again and again."""
+
+    async def answer(asked: Asked) -> None:
+        number = min(asked.number, len(bodies) - 1)
+        body = bodies[number] if isinstance(bodies[number], bytes) else msgspec.json.encode(bodies[number])
+        await asked.answer(body, headers={**JSON, **headers(number)})
+
+    return answer
+
+
+@pytest.mark.asyncio
+async def test_pages_are_read_to_the_last() -> None:
+    """One after the other, without a wait."""
+    async with serving(pages(4, 10)) as server:
+        assert await every(from_poll(server.url(), every=3600, items="items", next=next_page, until="end")) == list(range(10))
+        assert [asked.query for asked in server.asked] == [{}, {"page": "1"}, {"page": "2"}]
+
+
+@pytest.mark.asyncio
+async def test_a_last_page_that_grows_gives_what_is_new_of_it() -> None:
+    """It is asked for again, and of its items those that were taken are left out."""
+    bodies = [{"items": [1, 2]}, {"items": [1, 2]}, {"items": [1, 2, 3]}, {"items": [1, 2, 3, 4, 5]}]
+    async with serving(in_turn(*bodies)) as server:
+        assert await first(from_poll(server.url(), every=SOON, items="items", next=lambda page: None), 5) == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.asyncio
+async def test_a_cursor_is_asked_for_until_there_is_something_new() -> None:
+    """A server that gives the next cursor with each response, and an empty response where there is nothing."""
+    asked_for = list[str]()
+
+    async def answer(asked: Asked) -> None:
+        since = int(asked.query.get("since", 0))
+        asked_for.append(asked.query.get("since", ""))
+        found = [since] if len(asked_for) % 2 else []
+        await asked.answer(msgspec.json.encode({"items": found, "cursor": since + len(found)}), headers=JSON)
+
+    async with serving(answer) as server:
+        items = from_poll(server.url(), every=SOON, items="items", next=lambda page: {"since": page.json["cursor"]})
+        assert await first(items, 3) == [0, 1, 2]
+        assert asked_for[:5] == ["", "1", "1", "2", "2"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("given", "sent_back"),
+    [({"etag": '"v{}"'}, "if-none-match"), ({"last-modified": "Fri, 16 Jan 2026 10:00:0{} GMT"}, "if-modified-since")],
+)
+async def test_what_has_not_changed_is_nothing_new(given: dict[str, str], sent_back: str) -> None:
+    """The server is told what was seen last, and answers 304 to it; then what has changed is new as a whole."""
+    answers = list[int]()
+
+    async def answer(asked: Asked) -> None:
+        version = len(answers) // 3
+        named = {name: value.format(version) for name, value in given.items()}
+        status = 304 if asked.headers.get(sent_back) in named.values() else 200
+        answers.append(status)
+        await asked.answer(b"" if status == 304 else b"[%d, 7]" % version, status, {**JSON, **named})
+
+    async with serving(answer) as server:
+        assert await first(from_poll(server.url(), every=SOON), 6) == [0, 7, 1, 7, 2, 7]
+        assert answers[:7] == [200, 304, 304, 200, 304, 304, 200]
+
+
+@pytest.mark.asyncio
+async def test_a_response_that_is_the_one_before_is_nothing_new() -> None:
+    """Where the server names no version, too."""
+    async with serving(in_turn([1], [1], [1], [1, 2])) as server:
+        assert await first(from_poll(server.url(), every=SOON), 3) == [1, 1, 2]
+        assert len(server.asked) == 4
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("items", "type", "body", "expected"),
+    [
+        (None, Any, b'{"t": 1}', [{"t": 1}]),
+        (None, Any, b' [1, "a"]', [1, "a"]),
+        (None, bytes, b"[1]", [b"[1]"]),
+        (None, str, "é".encode(), ["é"]),
+        ("rows", int, b'{"n": 2, "rows": [1, 2]}', [1, 2]),
+        (lambda page: page.json["a"]["b"], dict[str, int], b'{"a": {"b": [{"x": 1}]}}', [{"x": 1}]),
+        (lambda page: page.body.splitlines(), bytes, b"a,b\n1,2", [b"a,b", b"1,2"]),
+    ],
+)
+async def test_items_are_where_they_are_said_to_be(items: Any, type: Any, body: bytes, expected: list[Any]) -> None:
+    """The response, its elements, a field's, or what a function finds."""
+    async with serving(in_turn(body)) as server:
+        assert await every(from_poll(server.url(), type, every=1, items=items, until="end")) == expected
+
+
+@pytest.mark.asyncio
+async def test_next_may_be_a_url() -> None:
+    """As a ``Link`` header has it; relative to the one that was given."""
+
+    async def answer(asked: Asked) -> None:
+        links = {} if asked.path == "/b" else {"link": "b?x=1"}
+        await asked.answer(msgspec.json.encode([asked.path]), headers={**JSON, **links})
+
+    async with serving(answer) as server:
+        items = from_poll(server.url("/a"), every=1, next=lambda page: page.headers.get("Link"), until="end")
+        assert await every(items) == ["/a", "/b"]
+
+
+@pytest.mark.asyncio
+async def test_the_next_page_is_on_the_same_host_where_there_are_headers() -> None:
+    """A response must not lead a token away."""
+    async with serving(in_turn([1])) as server:
+        items = from_poll(server.url(), every=1, next=lambda page: "https://elsewhere.invalid/", headers={"x-key": "k"})
+        with pytest.raises(FeedError, match=r"the next url leads to another host \(elsewhere\.invalid\)"):
+            await every(items)
+
+
+async def runs_that_fail_at(n: int, items: rxs.Stream[Any], broker: MemoryBroker, runs: int = 2) -> None:
+    """Start ``runs`` runs, of which the first that comes to item ``n`` fails there, after commits of what came before."""
+    failed = list[int]()
+
+    def fail_once(one: int) -> int:
+        if one == n and not failed:
+            failed.append(n)
+            raise RuntimeError("not now")
+        return one
+
+    for _ in range(runs):
+        with suppress(OperatorError):
+            stream = items.pipe(ops.map(fail_once), ops.to_topic("out"))
+            async with rxs.start(stream, app="poll", broker=broker, commit_interval=1e-9) as running:
+                await running.wait()
+    assert failed == [n]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("n", [5, 6, 7, 8, 11])
+async def test_a_run_that_is_started_again_goes_on_in_the_middle_of_a_page(n: int) -> None:
+    """At its first item, in its middle, at its last, on the last page: each item counts once, and no earlier page is read."""
+    broker = MemoryBroker()
+    async with serving(pages(4, 12)) as server:
+        items = from_poll(server.url(), every=1, items="items", next=next_page, until="end", capacity=1, name="pages")
+        await runs_that_fail_at(n, items, broker)
+        assert await got(broker) == list(range(12))
+        pages_asked = [int(asked.query.get("page", 0)) for asked in server.asked]
+        assert pages_asked[3] in (1, 2)
+
+
+@pytest.mark.asyncio
+async def test_a_response_that_was_taken_in_part_is_not_said_to_be_known() -> None:
+    """After a restart in its middle it is asked for without its version, which would bring a 304 and lose the rest."""
+
+    async def answer(asked: Asked) -> None:
+        known = asked.headers.get("if-none-match") == '"v"'
+        await asked.answer(b"" if known else b"[0, 1, 2, 3, 4, 5]", 304 if known else 200, {**JSON, "etag": '"v"'})
+
+    broker = MemoryBroker()
+    async with serving(answer) as server:
+        items = from_poll(server.url(), every=1, until="end", capacity=1, name="whole")
+        await runs_that_fail_at(4, items, broker)
+        assert await got(broker) == [0, 1, 2, 3, 4, 5]
+        assert ["if-none-match" in asked.headers for asked in server.asked] == [False, False]
+
+
+@pytest.mark.asyncio
+async def test_a_response_that_was_taken_as_a_whole_is_known_after_a_restart() -> None:
+    """Its version was committed with its items."""
+
+    async def answer(asked: Asked) -> None:
+        known = asked.headers.get("if-none-match") == '"v"'
+        await asked.answer(b"" if known else b"[0, 1]", 304 if known else 200, {**JSON, "etag": '"v"'})
+
+    broker = MemoryBroker()
+    async with serving(answer) as server:
+        for _ in range(2):
+            stream = from_poll(server.url(), every=SOON, name="whole").pipe(ops.to_topic("out"))
+            async with rxs.start(stream, app="poll", broker=broker, commit_interval=1e-9) as running:
+                done = len(server.asked) + 3
+                while len(server.asked) < done:
+                    await broker.wait({("out", 0): 1 << 40}, timeout=0.001)
+                assert running.health
+        assert await got(broker) == [0, 1]
+        assert [asked.headers.get("if-none-match") for asked in server.asked][:2] == [None, '"v"']
+
+
+@pytest.mark.asyncio
+async def test_an_item_that_is_too_long_is_let_go() -> None:
+    """Its neighbours on the page are taken."""
+    broker = MemoryBroker()
+    async with serving(in_turn(["a", "b" * 100, "c"])) as server:
+        stream = from_poll(server.url(), every=1, until="end", max_item=50, on_error=rxs.Skip()).pipe(ops.to_topic("out"))
+        async with rxs.start(stream, app="poll", broker=broker) as running:
+            await running.wait()
+    assert await got(broker) == ["a", "c"]
+
+
+@pytest.mark.asyncio
+async def test_a_response_that_is_too_long_is_an_error() -> None:
+    """It is not read to its end."""
+
+    async def answer(asked: Asked) -> None:
+        await asked.begin(headers=JSON)
+        while True:
+            await asked.send(b"x" * 1000)
+
+    async with serving(answer) as server:
+        with pytest.raises(FeedError, match=r"at most max_response=5000 bytes, got more; ask for smaller pages"):
+            await every(from_poll(server.url(), every=1, max_response=5000))
+
+
+@pytest.mark.asyncio
+async def test_a_response_that_is_not_as_expected_is_asked_for_again_but_not_for_ever() -> None:
+    """Malformed, or without the field: it may be better the next time; ten times in a row it is an error."""
+    async with serving(in_turn(b"{", b'{"error": 1}', b'{"items": [1]}')) as server:
+        assert await every(from_poll(server.url(), every=SOON, items="items", until="end")) == [1]
+    async with serving(in_turn(b'{"error": 1}')) as server:
+        with pytest.raises(FeedError, match=r"10 failures in a row, .*expected a field 'items', got error"):
+            await every(from_poll(server.url(), every=SOON, items="items"))
+        assert len(server.asked) == 10
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("argument", ["items", "next"])
+async def test_a_function_that_raises_is_named(argument: str) -> None:
+    """It is no matter of the server's."""
+    async with serving(in_turn([1])) as server:
+        options: dict[str, Any] = {argument: lambda page: page.json["no"]}
+        with pytest.raises(FeedError, match=rf"{argument}= raised TypeError"):
+            await every(from_poll(server.url(), every=SOON, **options))
+
+
+@pytest.mark.asyncio
+async def test_a_page_for_people_is_an_error_unless_it_is_asked_for() -> None:
+    """A function, or the type ``bytes``, may want it."""
+    async with serving(in_turn(b"<html>", headers=lambda _: {"content-type": "text/html"})) as server:
+        with pytest.raises(FeedError, match="expected JSON, got 200 with content type 'text/html'"):
+            await every(from_poll(server.url(), every=1))
+        assert await every(from_poll(server.url(), bytes, every=1, until="end")) == [b"<html>"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"every": 0}, r"from_poll\(every\)"),
+        ({"every": 1, "items": ""}, r"from_poll\(items\)"),
+        ({"every": 1, "next": {}}, r"from_poll\(next\)"),
+        ({"every": 1, "max_response": -1}, r"from_poll\(max_response\)"),
+    ],
+)
+def test_wrong_arguments_are_told_when_built(options: dict[str, Any], message: str) -> None:
+    """Not when it runs."""
+    with pytest.raises(ConfigError, match=message):
+        from_poll("http://localhost/", **options)

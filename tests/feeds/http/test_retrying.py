@@ -1,0 +1,288 @@
+"""What is asked for again and when, what is not, and what is said of it."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+import trustme
+from structlog.testing import capture_logs
+
+from rxstreams.errors import FeedError
+from rxstreams.feeds.http.connection import Paces
+from rxstreams.feeds.http.retrying import Lost, Patience, retry_after
+from rxstreams.log import logger
+from rxstreams.testing import virtually
+from tests.feeds.http.logs import PROTOCOLS, begin, item, log, numbers, stream
+from tests.feeds.http.servers import Answer, Asked, every, serving
+
+each_protocol = pytest.mark.parametrize("protocol", PROTOCOLS)
+
+
+def answers(*statuses: int, protocol: str = "sse", headers: dict[str, str] | None = None) -> Answer:
+    """Answers with these statuses, then with three items."""
+
+    async def answer(asked: Asked) -> None:
+        if asked.number < len(statuses):
+            await asked.answer(b"no", statuses[asked.number], headers)
+        else:
+            await log(protocol, 3)(asked)
+
+    return answer
+
+
+@each_protocol
+@pytest.mark.asyncio
+async def test_a_server_that_is_not_well_is_asked_until_it_is(protocol: str) -> None:
+    """Whatever it answers meanwhile, of what may pass."""
+    statuses = (500, 502, 503, 504, 408, 425, 429)
+    async with serving(answers(*statuses, protocol=protocol)) as server:
+        assert await every(stream(protocol, server.url(), until="end")) == numbers(0, 1, 2)
+        assert len(server.asked) == len(statuses) + 1
+
+
+@each_protocol
+@pytest.mark.asyncio
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 410, 422, 451, 304])
+async def test_what_no_retry_mends_is_told_at_once(protocol: str, status: int) -> None:
+    """It says where, what came, and what to do; nothing secret is in it."""
+    async with serving(answers(status, protocol=protocol)) as server:
+        url = server.url("/feed?token=secret").replace("//", "//ann:hunter2@")
+        with pytest.raises(FeedError, match=rf"http://127\.0\.0\.1:\d+/feed: expected status 200, got {status} -; ") as raised:
+            await every(stream(protocol, url, headers={"x-key": "secret"}))
+        assert "secret" not in str(raised.value)
+        assert "hunter2" not in str(raised.value)
+        assert len(server.asked) == 1
+
+
+@pytest.mark.asyncio
+async def test_the_log_says_once_that_a_feed_is_lost_and_once_that_it_is_back() -> None:
+    """However many tries lie between; without what is secret."""
+    logger()  # which would configure structlog later
+    async with serving(answers(500, 500, 503)) as server:
+        with capture_logs() as told:
+            await every(stream("sse", server.url("/feed?token=secret"), until="end", name="trades"))
+        place = server.url("/feed")
+    assert told == [
+        {"event": "feed lost, trying again", "feed": "sse:trades", "place": place, "reason": "the server answered 500 -",
+         "log_level": "warning"},
+        {"event": "feed is back", "feed": "sse:trades", "place": place, "failures": 3, "log_level": "info"},
+    ]  # fmt: skip
+
+
+@pytest.mark.asyncio
+async def test_a_feed_gives_up_after_as_many_tries_as_it_may_have() -> None:
+    """In a row: an item in between begins the count anew."""
+
+    async def answer(asked: Asked) -> None:
+        if asked.number == 2:
+            await begin("sse", asked)
+            await asked.send(item("sse", 0))
+        else:
+            await asked.answer(b"", 503)
+
+    async with serving(answer) as server:
+        with pytest.raises(FeedError, match=r"got 3 failures in a row, at last: the server answered 503"):
+            await every(stream("sse", server.url(), tries=3))
+        assert len(server.asked) == 5
+
+
+@pytest.mark.asyncio
+async def test_a_host_that_nobody_knows_is_asked_for_ten_times() -> None:
+    """A name that is not there now may be there in a minute; one that is not there after ten tries is wrong."""
+    with pytest.raises(
+        FeedError, match=r"nowhere\.invalid/feed: expected an answer, got 10 failures in a row, at last: nobody knows"
+    ):
+        await every(stream("sse", "http://nowhere.invalid/feed"))
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_nobody_vouches_for_is_not_asked_again() -> None:
+    """A certificate of an unknown authority is an error; one of an authority that is given is none."""
+    authority = trustme.CA()
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(tls)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    async with serving(log("sse", 2), tls=tls) as server:
+        with pytest.raises(FeedError, match=r"the server's certificate is not trusted: .*ssl_context="):
+            await every(stream("sse", server.url(), until="end"))
+        assert await every(stream("sse", server.url(), until="end", ssl_context=trusting)) == numbers(0, 1)
+
+
+@each_protocol
+@pytest.mark.asyncio
+async def test_a_server_that_stalls_in_the_middle_of_an_item_is_left_after_some_silence(protocol: str) -> None:
+    """The next connection brings the item whole."""
+
+    async def answer(asked: Asked) -> None:
+        if asked.number:
+            await log(protocol, 3)(asked)
+        else:
+            await begin(protocol, asked)
+            await asked.send(item(protocol, 0) + item(protocol, 1)[:-4])
+            await asked.gone()
+
+    async with serving(answer) as server:
+        assert await every(stream(protocol, server.url(), until="end", silence=0.05)) == numbers(0, 1, 2)
+        assert len(server.asked) == 2
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_takes_a_connection_and_says_nothing_is_left_after_the_timeout() -> None:
+    """``timeout`` is for the head of the answer, too."""
+
+    async def answer(asked: Asked) -> None:
+        await (log("sse", 1)(asked) if asked.number else asked.gone())
+
+    async with serving(answer) as server:
+        assert await every(stream("sse", server.url(), until="end", timeout=0.05)) == numbers(0)
+
+
+@pytest.mark.asyncio
+async def test_headers_of_a_function_are_made_anew_for_each_connection() -> None:
+    """So a token that expires is no matter."""
+    made = list[str]()
+
+    async def headers() -> dict[str, str]:
+        made.append(f"Bearer {len(made)}")
+        return {"authorization": made[-1]}
+
+    async with serving(log("sse", 6, each=2)) as server:
+        assert await every(stream("sse", server.url(), until="end", headers=headers)) == numbers(*range(6))
+        assert [asked.headers["authorization"] for asked in server.asked] == ["Bearer 0", "Bearer 1", "Bearer 2"]
+
+
+@pytest.mark.asyncio
+async def test_a_function_of_headers_that_raises_is_told() -> None:
+    """Unless what it raises is that its own server cannot be reached."""
+
+    def broken() -> Any:
+        raise KeyError("token")
+
+    async with serving(log("sse", 1)) as server:
+        with pytest.raises(FeedError, match=r"headers= raised KeyError: 'token'"):
+            await every(stream("sse", server.url(), headers=broken))
+
+
+@pytest.mark.asyncio
+async def test_a_header_that_cannot_be_sent_is_told_without_its_value() -> None:
+    """A token with a line break in it, most often."""
+    async with serving(log("sse", 1)) as server:
+        with pytest.raises(FeedError, match=r"a header or the url has a character that HTTP does not allow") as raised:
+            await every(stream("sse", server.url(), headers={"authorization": "secret\n"}))
+        assert "secret" not in repr(raised.value)
+        assert raised.value.__cause__ is None
+
+
+@pytest.mark.asyncio
+async def test_a_redirect_is_followed_but_headers_go_to_their_host_only() -> None:
+    """On the same host with the headers; to another one only where there are none."""
+    async with serving(log("sse", 2)) as other:
+
+        async def answer(asked: Asked) -> None:
+            if asked.path == "/feed":
+                await asked.answer(status=307, headers={"location": "/there"})
+            elif asked.path == "/away":
+                await asked.answer(status=307, headers={"location": other.url().replace("127.0.0.1", "localhost")})
+            else:
+                await log("sse", 1)(asked)
+
+        async with serving(answer) as server:
+            assert await every(stream("sse", server.url(), until="end", headers={"x-key": "k"})) == numbers(0)
+            assert server.asked[-1].headers["x-key"] == "k"
+            assert await every(stream("sse", server.url("/away"), until="end")) == numbers(0, 1)
+            with pytest.raises(FeedError, match=r"a redirect leads to another host \(localhost\), which must not see headers="):
+                await every(stream("sse", server.url("/away"), until="end", headers={"x-key": "k"}))
+            assert len(other.asked) == 1
+
+
+@pytest.mark.asyncio
+async def test_redirects_that_never_end_are_told() -> None:
+    """After five of them."""
+
+    async def answer(asked: Asked) -> None:
+        await asked.answer(status=302, headers={"location": "/feed"})
+
+    async with serving(answer) as server:
+        with pytest.raises(FeedError, match="more than 5 redirects"):
+            await every(stream("sse", server.url()))
+        assert len(server.asked) == 5
+
+
+def patience(tries: int | None = None) -> Patience:
+    """That of some feed."""
+    return Patience("sse:x", "http://x/", tries)
+
+
+def test_a_server_s_word_on_when_to_ask_again_is_kept() -> None:
+    """``Retry-After`` is the least wait, whatever number of tries it was; a little is added, so that not all come at once."""
+    hook = patience()
+    waits = [hook(Lost("busy", after=120.0)) for _ in range(3)]
+    assert all(120.0 <= wait <= 132.0 for wait in waits)
+    assert len(set(waits)) > 1
+
+
+def test_retry_after_is_seconds_or_a_date() -> None:
+    """Anything else says nothing; a date that is past is now."""
+    inside = retry_after(format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True))
+    assert inside is not None
+    assert 90.0 < inside <= 100.0
+    past = retry_after(format_datetime(datetime(2020, 1, 1, tzinfo=UTC), usegmt=True))
+    assert (retry_after("120"), past, retry_after("soon"), retry_after(None)) == (120.0, 0.0, None, None)
+
+
+def test_the_pause_that_a_server_wants_is_kept_and_grows_with_the_failures() -> None:
+    """``retry:`` of Server-Sent Events; without it stamina's waits, which grow and are bounded, are taken."""
+    hook = patience()
+    assert hook(Lost("ended")) is True
+    hook.failures, hook.pause = 0, 4.0
+    assert all(at <= hook(Lost("ended")) <= 1.1 * at for at in (4.0, 8.0, 16.0, 30.0, 30.0))
+    hook.pause = 60.0
+    assert 60.0 <= hook(Lost("ended")) <= 66.0
+
+
+def test_only_what_was_lost_is_tried_again() -> None:
+    """A bug, a cancellation, a refusal are raised as they are."""
+    assert [patience()(error) for error in (ValueError(), FeedError("no"))] == [False, False]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("said", "seconds"), [("retry", 7.0), ("retry-after", 100.0)])
+async def test_what_a_server_says_of_the_next_try_is_waited(said: str, seconds: float) -> None:
+    """By an event stream's ``retry:``, or by ``Retry-After``; the log has the seconds."""
+
+    async def answer(asked: Asked) -> None:
+        if asked.number:
+            await log("sse", 2)(asked)
+        elif said == "retry":
+            await begin("sse", asked)
+            await asked.send(b"retry: 7000\n\n" + item("sse", 0))
+        else:
+            await asked.answer(b"", 429, {"retry-after": "100"})
+
+    logger()
+    async with serving(answer) as server:
+        with capture_logs() as told:
+            assert await every(stream("sse", server.url(), until="end")) == numbers(0, 1)
+    assert seconds <= told[0]["seconds"] <= 1.1 * seconds
+
+
+def test_each_host_is_asked_no_more_often_than_the_rate_says() -> None:
+    """In virtual time: two hosts at two requests a second each, five requests to each of them."""
+
+    async def asked() -> list[float]:
+        paces, loop = Paces(2.0), asyncio.get_running_loop()
+
+        async def one(host: str) -> float:
+            await paces.turn(host)
+            return loop.time()
+
+        began = loop.time()
+        return [at - began for at in await asyncio.gather(*(one(host) for host in "ab" for _ in range(5)))]
+
+    assert virtually(asked()) == [0.0, 0.5, 1.0, 1.5, 2.0] * 2
