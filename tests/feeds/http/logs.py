@@ -48,7 +48,7 @@ def stream(protocol: str, url: Any, type: Any = Any, **options: Any) -> rxs.Stre
     """A feed that goes on by the items' numbers."""
     if protocol == "sse":
         return from_sse(url, type, **options)
-    resume: Callable[[Any], Any] = lambda one: {"after": one["n"]}  # noqa: E731  # a value among values
+    resume: Callable[[Any], Any] = lambda one: {"after": one["n"]} if isinstance(one, dict) else None  # noqa: E731  # a value among values
     return from_ndjson(url, type, **{"resume": resume, **options})
 
 

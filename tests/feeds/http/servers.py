@@ -83,9 +83,14 @@ Answer = Callable[[Asked], Awaitable[None]]
 async def serving(answer: Answer, *, port: int = 0, tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
     """A server that answers each request by ``answer``, and closes the connection when that returns or raises."""
     server = Server(scheme="https" if tls else "http")
+    at_work = set[asyncio.Task[Any]]()
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server.open += 1
+        task = asyncio.current_task()
+        assert task is not None
+        at_work.add(task)
+        task.add_done_callback(at_work.discard)
         try:
             with suppress(ConnectionError, asyncio.IncompleteReadError):
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
@@ -108,10 +113,9 @@ async def serving(answer: Answer, *, port: int = 0, tls: ssl.SSLContext | None =
         yield server
     finally:
         listening.close()
-        others = [task for task in asyncio.all_tasks() if task.get_coro().__qualname__.endswith("serving.<locals>.take")]  # type: ignore[union-attr]  # a coroutine
-        for task in others:
+        for task in at_work:
             task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.gather(*at_work, return_exceptions=True)
 
 
 async def first(stream: Stream[Any], n: int) -> list[Any]:
