@@ -14,13 +14,15 @@ __all__ = ["Event", "Events"]
 Event = tuple[bytes, bytes | None, bytes]
 """Data, the event's own id, and its name."""
 
+LONGEST_NAME = 4096
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Events:
     """Events of one response.
 
-    Holds at most ``longest`` bytes of an unfinished event's data, and as much of an unfinished line.
+    Holds at most ``longest`` bytes of an unfinished event's data, and as much of an unfinished line, but 4 KiB of one that may be
+    an id or a name.
 
     Attributes:
         retry: Seconds that the server wants between two connections, if it said so.
@@ -28,7 +30,7 @@ class Events:
 
     def __init__(self, longest: int) -> None:
         self.longest = longest
-        self.lines = Lines(longest + len(b"data: "), any_ending=True)
+        self.lines = Lines(max(longest, LONGEST_NAME) + len(b"data: "), any_ending=True)
         self.data: list[bytes] = []
         self.size = 0
         self.id: bytes | None = None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 
+import httpx2
 import msgspec
 import pytest
 
@@ -14,6 +16,8 @@ from rxstreams import operators as ops
 from rxstreams.brokers.memory import MemoryBroker
 from rxstreams.errors import ConfigError, FeedError, OperatorError
 from rxstreams.feeds.http import Page, from_poll
+from rxstreams.feeds.http.feed import Reading
+from rxstreams.feeds.http.poll import PageReader
 from tests.feeds.http.servers import JSON, Answer, Asked, every, first, serving
 from tests.runtime.faulty import got
 
@@ -79,6 +83,43 @@ async def test_a_cursor_is_asked_for_until_there_is_something_new() -> None:
         items = from_poll(server.url(), every=SOON, items="items", next=lambda page: {"since": page.json["cursor"]})
         assert await first(items, 3) == [0, 1, 2]
         assert asked_for[:5] == ["", "1", "1", "2", "2"]
+
+
+class Place:
+    """Stands for a connection: gives responses in turn, and remembers when it was asked."""
+
+    def __init__(self, *bodies: Any) -> None:
+        self.bodies = list(bodies)
+        self.times: list[float] = []
+
+    @asynccontextmanager
+    async def opened(self, *_: Any, also: int) -> AsyncIterator[httpx2.Response]:
+        """The next response."""
+        self.times.append(asyncio.get_running_loop().time())
+        yield httpx2.Response(200, json=self.bodies.pop(0))
+
+    def lasting(self, connect: Callable[[], Any]) -> Any:
+        """Nothing is ever lost."""
+        return connect()
+
+    def check_type(self, *_: Any) -> None:
+        """It is always JSON."""
+
+
+def test_a_page_without_new_items_is_waited_for() -> None:
+    """Or a server that gives a new cursor each time would be asked without a pause; a page with items is followed at once."""
+
+    async def times() -> list[float]:
+        place: Any = Place(*({"items": found, "cursor": n} for n, found in enumerate(([1], [], [], [2], [3], [4]))))
+        reader = PageReader(60.0, "items", lambda page: {"at": page.json["cursor"]}, 1000, False)
+        async with aclosing(reader(place, Reading(bytes, 100, False, None), None)) as pieces:
+            async for _ in pieces:
+                if not place.bodies:
+                    break
+        times: list[float] = place.times
+        return times
+
+    assert rxs.testing.virtually(times()) == [0.0, 0.0, 60.0, 120.0, 120.0, 120.0]
 
 
 @pytest.mark.asyncio

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -72,7 +73,11 @@ def descriptors() -> int:
 
 @asynccontextmanager
 async def nothing_left(server: Server) -> AsyncIterator[None]:
-    """Within it a feed is read; after it neither a task nor a socket is left, and the server sees that its client is gone."""
+    """Within it a feed is read; after it neither a task nor a socket is left, nor an error that nobody saw, and the server sees
+    that its client is gone.
+    """
+    unseen = list[Any]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: unseen.append(told))
 
     def alone() -> bool:
         return server.open == 0 and len(asyncio.all_tasks()) == 1
@@ -82,6 +87,8 @@ async def nothing_left(server: Server) -> AsyncIterator[None]:
     yield
     await until(alone)
     await until(lambda: descriptors() == before)
+    gc.collect()
+    assert unseen == []
 
 
 async def endless(asked: Asked) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import httpx2
@@ -14,6 +15,7 @@ from rxstreams import operators as ops
 from rxstreams.brokers.memory import MemoryBroker
 from rxstreams.errors import ConfigError, DecodeError, FeedError
 from rxstreams.feeds.http import from_sse
+from rxstreams.feeds.http.lines import TooLong
 from rxstreams.feeds.http.parsing import Event, Events
 from tests.feeds.http.logs import after, item, numbers
 from tests.feeds.http.servers import EVENTS, Answer, Asked, every, serving
@@ -211,6 +213,27 @@ def test_an_id_is_that_of_its_own_event(cuts: list[int]) -> None:
     """Wherever in the event it stands; it does not pass on to the next one."""
     data = b"id: 1\ndata: a\n\ndata: b\nid: 2\n\ndata: c\n\nid: 3\n\ndata: d\n\nid: 4\r\ndata: e\r\n\r\n"
     assert [one[:2] for one in parsed(data, cuts)] == [(b"a", b"1"), (b"b", b"2"), (b"c", None), (b"d", None), (b"e", b"4")]
+
+
+def test_an_event_of_many_lines_that_is_too_long_is_not_held() -> None:
+    """Of 10 MB of short lines without an end no more stays than the longest event that is taken, and the next one is whole."""
+    parser = Events(1 << 16)
+    lines = b"data: xxx\n" * 1000
+    tracemalloc.start()
+    for _ in range(1000):
+        assert parser.of(lines) == []
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 4 << 20
+    assert parser.of(b"\nid: 1\ndata: a\n\n") == [(b"xxx", None, b"message"), (b"a", b"1", b"message")]
+
+
+def test_an_event_is_too_long_by_its_data_alone() -> None:
+    """All its lines count, and the line feeds between them; its other fields do not."""
+    fits = b"id: %b\nevent: %b\n: comment\ndata: aa\ndata: bb\n\n" % (b"1" * 9, b"e" * 9)
+    for longest, expected in ((5, b"aa\nbb"), (4, b"aa")):
+        assert parsed(fits, [], longest) == [(expected, b"1" * 9, b"e" * 9)]
+    assert isinstance(parsed(fits, [], 4)[0][0], TooLong)
 
 
 @pytest.mark.parametrize(
