@@ -9,6 +9,7 @@ from reactivex import Observable, operators as rx
 
 import rxstreams as rxs
 from rxstreams import aggregates as agg, operators as ops
+from rxstreams.feeds.http import from_ndjson, from_poll, from_sse, from_websocket
 from rxstreams.state.keyed import Context
 from rxstreams.stream import Operator
 from rxstreams.watermarks import Late
@@ -40,6 +41,11 @@ def sources(items: AsyncIterator[Order]) -> None:
     assert_type(payments, rxs.Stream[Payment])
     assert_type(rxs.from_topic("anything"), rxs.Stream[Any])
     assert_type(rxs.from_topic("bytes", bytes, start="latest"), rxs.Stream[bytes])
+    assert_type(from_sse("http://host/", Order, event="order", timestamp="at", timeout=5), rxs.Stream[Order])
+    assert_type(from_ndjson(["http://host/"], Order, resume=lambda order: {"after": order.id}), rxs.Stream[Order])
+    assert_type(from_websocket("ws://host/", Payment, send={"subscribe": 1}), rxs.Stream[Payment])
+    assert_type(from_poll("http://host/", every=1, next=lambda page: page.headers.get("link")), rxs.Stream[Any])
+    from_sse("http://host/", Order, timeuot=5)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]  # no such option
     assert_type(rxs.from_topic("nested", list[int], until="end", finish=False), rxs.Stream[list[int]])
     assert_type(rxs.from_iterable([1, 2]), rxs.Stream[int])
     assert_type(rxs.from_async_iterable(items), rxs.Stream[Order])

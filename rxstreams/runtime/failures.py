@@ -63,7 +63,7 @@ class Failure:
 
 def _bytes(value: Any) -> bytes:
     if isinstance(value, bytes):
-        return value
+        return bytes(value)
     try:
         return msgspec.json.encode(value)
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
@@ -83,7 +83,7 @@ def explain(vertex: Vertex, error: Exception, batch: Batch, index: int, attempts
             at = int(at)
             source = (name, chunk.partition, chunk.offsets[at])
             raw = chunk.values[at]
-            original = bytes(raw) if isinstance(raw, bytes) else None
+            original = bytes(raw) if isinstance(raw, bytes) else None  # of its subclasses brokers take none
             key = chunk.keys[at] if chunk.keys else None
             headers = chunk.headers[at] if chunk.headers else ()
     tried = f", after {attempts} attempts" if attempts > 1 else ""

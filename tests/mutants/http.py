@@ -65,8 +65,8 @@ MUTANTS = [
     mutant(
         "feeds: where to go on after some of the lines",
         "feeds/http/resuming.py",
-        "self._after(values[:n], before)",
-        "self._after(values, before)",
+        "else self._after(values, n, before)",
+        "else after",
         f"{GOING_ON}a_run_that_is_started_again_goes_on_after_what_it_committed",
     ),
     mutant(

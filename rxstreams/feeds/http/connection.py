@@ -163,8 +163,11 @@ class Connection:
     async def _sent(self, request: httpx2.Request) -> httpx2.Response:
         for _ in range(MOST_REDIRECTS):
             await self.paces.turn(request.url.host)
-            async with asyncio.timeout(self.asking.timeout):
-                response = await self.client.send(request, stream=True, follow_redirects=False)
+            try:
+                async with asyncio.timeout(self.asking.timeout):
+                    response = await self.client.send(request, stream=True, follow_redirects=False)
+            except TimeoutError as error:
+                raise Lost(f"no answer for {self.asking.timeout:g} seconds") from error
             if response.next_request is None:
                 return response
             await response.aclose()

@@ -211,6 +211,8 @@ def feed_stream(
     if get("until") not in (None, "end"):
         raise ConfigError(f"{kind}(until): expected 'end' or None, got {get('until')!r}")
     live, name = get("until") is None, get("name")
+    if name is not None and (not isinstance(name, str) or not name):
+        raise ConfigError(f"{kind}(name): expected a text, or None, got {name!r}")
     on_error = check_source(kind, get("on_error"))
     by_clock = runs_by_clock(kind, get("advance_when_idle"), get("watermarks"), live=live)
     stamping = Stamping.of(
@@ -289,6 +291,8 @@ def _asking(where: str, common: Common, silence: float | None) -> Asking:
         raise ConfigError(f"{where}(headers): expected a mapping, or a function that returns one, got {type(headers).__name__}")
     if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < float("inf")):
         raise ConfigError(f"{where}(rate): expected requests per second, more than 0, or None, got {rate!r}")
+    if get("ssl_context") is not None and not hasattr(get("ssl_context"), "wrap_bio"):
+        raise ConfigError(f"{where}(ssl_context): expected an ssl.SSLContext, or None, got {get('ssl_context')!r}")
     return Asking(
         headers=headers,
         timeout=seconds(f"{where}(timeout)", get("timeout", 10.0), allow_least=False),

@@ -40,7 +40,7 @@ def from_ndjson(
     Shape: → type, in order per url; empty lines are none. Exactly once in a run with ``resume``; without it a server is asked
     anew after a restart or a lost connection, and the run's guarantee says so.
     Holds: ``capacity`` items at a time; no line longer than ``max_item``.
-    Ends: never, or where ``until`` says.
+    Ends: never: where the response ends, the server is asked again. ``until="end"`` is for a response that is finite.
 
     Args:
         url: The url, or several, each a partition with a cursor and a watermark of its own.
@@ -58,13 +58,16 @@ def from_ndjson(
     if resume is not None:
         check_function("from_ndjson(resume)", resume)
     weakness = None if resume is not None else NOT_RESUMED
-    return feed_stream("from_ndjson", url, type, common, LineReader(resume), weakness=weakness, parameters={"resume": resume})
+    reader = LineReader(resume, type in (bytes, str))
+    return feed_stream("from_ndjson", url, type, common, reader, weakness=weakness, parameters={"resume": resume})
 
 
 class LineReader(msgspec.Struct, frozen=True):
     """Reads one place's lines."""
 
     resume: Callable[[Any], Cursor] | None
+    plain: bool
+    """Whether an item is bytes as they come; in JSON a carriage return at its end is nothing."""
 
     async def __call__(self, connection: Connection, reading: Reading, saved: Any, /) -> AsyncGenerator[Piece, None]:
         resuming = Resuming(connection, self.resume, reading.decode, saved)
@@ -76,9 +79,9 @@ class LineReader(msgspec.Struct, frozen=True):
                 connection.check_type(response, "lines of JSON", lambda kind: "html" in kind)
                 async with aclosing(response.aiter_bytes()) as parts:
                     async for part in parts:
-                        yield _items(lines.split(part))
+                        yield self._items(lines.split(part))
                 if reading.ends or _is_whole(response):
-                    yield _items([lines.rest()])
+                    yield self._items([lines.rest()])
                 if not reading.ends:
                     raise Lost("the server ended the response")
 
@@ -87,10 +90,10 @@ class LineReader(msgspec.Struct, frozen=True):
                 if items:
                     yield resuming.piece(items)
 
-
-def _items(lines: list[bytes]) -> list[bytes]:
-    """Lines that are no empty ones, by which a server shows that it is there."""
-    return list(filter(bytes.strip, lines))
+    def _items(self, lines: list[bytes]) -> list[bytes]:
+        """Lines that are no empty ones, by which a server shows that it is there."""
+        items = list(filter(bytes.strip, lines))
+        return [item.removesuffix(b"\r") if item.__class__ is bytes else item for item in items] if self.plain else items
 
 
 def _is_whole(response: httpx2.Response) -> bool:

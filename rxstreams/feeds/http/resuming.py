@@ -37,15 +37,15 @@ class Resuming:
         if self.resume is None:
             return Piece(values)
         before = self.cursor
-        after = self.cursor = self._after(values, before)
-        return Piece(values, lambda n: after if n == len(values) else self._after(values[:n], before))
+        after = self.cursor = self._after(values, len(values), before)
+        return Piece(values, lambda n: after if n == len(values) else self._after(values, n, before))
 
-    def _after(self, values: Sequence[bytes], before: Cursor) -> Cursor:
-        """Where to go on after ``values``: after the last of them that says so. One that does not decode may come again."""
+    def _after(self, values: Sequence[bytes], n: int, before: Cursor) -> Cursor:
+        """Where to go on after the first ``n``: after the last that says so. One that does not decode may come again."""
         assert self.resume is not None
-        for value in reversed(values):
+        for at in range(n - 1, -1, -1):
             try:
-                item = self.decode(value)
+                item = self.decode(values[at])
             except Exception:
                 continue  # it meets the source's policy
             try:

@@ -153,6 +153,10 @@ async def _next(stream: AsyncGenerator[T, None], patience: Patience) -> T | None
 
 
 def _lost(error: Exception, patience: Patience) -> Exception:
+    import httpx2
+
+    if isinstance(error, httpx2.ReadTimeout):
+        return Lost("no byte came for as long as silence= says")
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return patience.error(

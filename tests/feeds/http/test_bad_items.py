@@ -93,6 +93,7 @@ async def test_empty_lines_are_no_items_and_a_last_line_needs_no_end() -> None:
 
     async with serving(answer) as server:
         assert await every(stream("ndjson", server.url(), resume=None, until="end")) == ["a\u2028b", "c"]
+        assert await every(stream("ndjson", server.url(), str, resume=None, until="end")) == ['"a\u2028b"', '"c"']
 
 
 @pytest.mark.asyncio
