@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from contextlib import suppress
 from typing import Any
 
@@ -101,3 +102,44 @@ async def test_without_resume_a_feed_of_lines_says_that_it_cannot_go_on() -> Non
     ):
         assert running.guarantee.level == "at_most_once"
         assert "cannot be asked to go on where it was (resume=)" in running.guarantee.because
+
+
+@each_protocol
+@pytest.mark.asyncio
+@pytest.mark.parametrize("seed", range(8))
+async def test_whatever_goes_wrong_each_item_comes_once_and_in_order(protocol: str, seed: int) -> None:
+    """A server that fails, cuts anywhere, sends byte by byte, and goes back where there are ids; runs that fail anywhere."""
+    chance, size = random.Random(seed), 200
+
+    async def answer(asked: Asked) -> None:
+        if chance.random() < 0.2:
+            await asked.answer(b"", chance.choice([500, 503, 429]), {"retry-after": "0"})
+            return
+        start = max(0, after(asked) - (chance.randrange(6) if protocol == "sse" else 0))
+        sent = b"".join(item(protocol, n) for n in range(start, size))
+        whole = chance.random() < 0.2
+        if not whole:
+            sent = sent[: chance.randrange(3000)]
+        await begin(protocol, asked)
+        while sent:
+            at = chance.choice([1, 7, 100, 5000])
+            await asked.send(sent[:at])
+            sent = sent[at:]
+        if whole:
+            await asked.end()
+
+    def fail_now_and_then(one: Any) -> Any:
+        if chance.random() < 0.005:
+            raise RuntimeError("now and then")
+        return one
+
+    broker, finished = MemoryBroker(), False
+    async with serving(answer) as server:
+        while not finished:
+            items = stream(protocol, server.url(), until="end", capacity=chance.choice([1, 3, 1024]), name="log")
+            with suppress(OperatorError):
+                out = items.pipe(ops.map(fail_now_and_then), ops.to_topic("out"))
+                async with rxs.start(out, app="log", broker=broker, commit_interval=chance.choice([1e-9, 60.0])) as running:
+                    await running.wait()
+                    finished = True
+    assert await got(broker) == numbers(*range(size))
