@@ -20,7 +20,7 @@ from pathlib import Path
 
 import structlog
 
-from benchmarks import brokers, data, http, joins, loops, measure, patterns, pipelines, vocabulary, windows
+from benchmarks import brokers, data, feeds, files, flow, http, joins, loops, measure, patterns, pipelines, vocabulary, windows
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
 
@@ -95,12 +95,13 @@ def main() -> None:
     print("\n".join(lines))
     pairs = options.pairs
     families = windows.ratios(len(records), pairs), joins.ratios(pairs), patterns.ratios(pairs), vocabulary.ratios(pairs)
-    all_ratios = ratios(records, pairs), *families
+    outside = flow.ratios(pairs), feeds.ratios(pairs), files.ratios(pairs)
+    all_ratios = ratios(records, pairs), *families, *outside
     for ratio in chain(*all_ratios):
         lines.append(ratio.row())
         print(lines[-1], flush=True)
     lines += ["", "| figure | measured | goal |", "|---|---|---|"]
-    rows = [*vocabulary.rows(), *windows.rows(), *joins.rows(), *patterns.rows()]
+    rows = [*vocabulary.rows(), *windows.rows(), *joins.rows(), *patterns.rows(), *flow.rows(pairs)]
     rows += [(name, f"{value:.2f} µs a record, scaled", goal) for name, value, goal in brokers.broker_rows()]
     ratio, milliseconds = import_ratio(options.pairs)
     rows.append(("`import rxstreams` ÷ `import reactivex`, CPU", f"{ratio:.2f} ({milliseconds:.0f} ms)", "≤ 1.3"))

@@ -9,13 +9,13 @@
     stream       Stream, and what operators are made of
     aggregates   count, sum, mean, variance, top, …: mergeable accumulators
     state        keyed state: keys, timers, codec
-    operators    by family: mapping, folding, taking, combining, keyed, windows, joins, dedup, patterns, sinks
+    operators    by family: mapping, folding, taking, combining, keyed, windows, joins, dedup, patterns, flow, sinks
     brokers      where topics, tables and offsets live: memory, sqlite
-    feeds        sources: topics, iterables
+    feeds        sources: topics, iterables, files, HTTP feeds
     views        queryable results
     runtime      the run: graph, task, epochs, checkpoints
     pictures     graphs and marble diagrams as text
-    web          posts that become records, and health
+    web          posts and webhooks that become records, and health
     testing      event-time marbles, a pipeline driven by hand, virtual time, the brokers' contract as tests
 
 A room imports only rooms above it. Most rooms, and the families of operators, are imported when they are first used. Import
@@ -41,7 +41,16 @@ from rxstreams.windows import Windowed, calendar, counting, hopping, session, sl
 if TYPE_CHECKING:
     from rxstreams import testing
     from rxstreams.brokers import connect
-    from rxstreams.feeds import from_async_iterable, from_iterable, from_topic
+    from rxstreams.feeds import (
+        from_async_iterable,
+        from_files,
+        from_iterable,
+        from_ndjson,
+        from_poll,
+        from_sse,
+        from_topic,
+        from_websocket,
+    )
     from rxstreams.operators.joins.tables import latest_by_key, table
     from rxstreams.operators.threads import in_thread
     from rxstreams.pictures import draw
@@ -72,8 +81,13 @@ __all__ = [
     "explain_memory",
     "explain_time",
     "from_async_iterable",
+    "from_files",
     "from_iterable",
+    "from_ndjson",
+    "from_poll",
+    "from_sse",
     "from_topic",
+    "from_websocket",
     "hopping",
     "in_thread",
     "lag",
@@ -91,7 +105,19 @@ __all__ = [
 
 _LATER = {
     "connect": "rxstreams.brokers",
-    **dict.fromkeys(("from_async_iterable", "from_iterable", "from_topic"), "rxstreams.feeds"),
+    **dict.fromkeys(
+        (
+            "from_async_iterable",
+            "from_files",
+            "from_iterable",
+            "from_ndjson",
+            "from_poll",
+            "from_sse",
+            "from_topic",
+            "from_websocket",
+        ),
+        "rxstreams.feeds",
+    ),
     **dict.fromkeys(("latest_by_key", "table"), "rxstreams.operators.joins.tables"),
     "in_thread": "rxstreams.operators.threads",
     "KeyedOperator": "rxstreams.state.keyed",

@@ -19,7 +19,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
 
-from tests.mutants import commits, event_time, files, flow, joins, kafka, patterns, records, simulated, vocabulary, web
+from tests.mutants import commits, event_time, files, flow, http, joins, kafka, patterns, records, simulated, vocabulary, web
 from tests.mutants.guard import Mutant
 from tests.servers.kafka import running
 
@@ -35,6 +35,7 @@ MUTANTS = [
     *patterns.MUTANTS,
     *flow.MUTANTS,
     *files.MUTANTS,
+    *http.MUTANTS,
     *web.MUTANTS,
     *kafka.MUTANTS,
     *simulated.MUTANTS,

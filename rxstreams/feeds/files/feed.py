@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import msgspec
 
+from rxstreams.feeds.files.lines import BLOCK
 from rxstreams.feeds.files.reading import Reading
 from rxstreams.feeds.files.rows import RowDecoder
 from rxstreams.feeds.files.stretches import Bad, Headers
@@ -23,6 +24,9 @@ __all__ = ["FilesFeed", "FilesSource"]
 
 T = TypeVar("T")
 
+MOST_RECORDS = BLOCK // 2
+"""Of a block, if each of its lines has one character."""
+
 
 class FilesFeed(msgspec.Struct, frozen=True, eq=False):
     """Files, read in order; an offset is a record's number among all."""
@@ -36,6 +40,7 @@ class FilesFeed(msgspec.Struct, frozen=True, eq=False):
     idle_after: float | None
     weakness: str | None = None
     topic: str | None = None
+    fetch: int = MOST_RECORDS
 
     async def chunks(
         self, broker: Broker | None, positions: Mapping[int, int] | None, *, first: str | None, saved: Mapping[Any, Any]

@@ -129,6 +129,10 @@ class HttpFeed(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     finish: bool = True
     topic: str | None = None
 
+    @property
+    def fetch(self) -> int:
+        return self.capacity
+
     async def chunks(
         self, broker: Broker | None, positions: Mapping[int, int] | None, *, first: str | None, saved: Mapping[Any, Any]
     ) -> AsyncGenerator[Chunk, None]:

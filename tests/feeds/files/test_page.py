@@ -14,14 +14,8 @@ def test_the_program_of_the_page_prints_what_the_page_says(tmp_path: Path) -> No
     found = re.search(r"<!-- run -->\n```python\n(.*?)^```\n\n```text\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
     assert found is not None
     (tmp_path / "program.py").write_text(found[1])
-    # Until the front door has it.
-    (tmp_path / "start.py").write_text(
-        "import runpy, rxstreams, rxstreams.feeds.files as files\n"
-        "rxstreams.from_files = files.from_files\n"
-        "runpy.run_path('program.py', run_name='__main__')\n"
-    )
     done = subprocess.run(
-        [sys.executable, "-W", "error", "start.py"],
+        [sys.executable, "-W", "error", "program.py"],
         cwd=tmp_path,
         env={"PYTHONPATH": str(ROOT)},
         capture_output=True,
