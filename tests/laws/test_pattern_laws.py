@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import assume, given, settings, strategies as st
 
 from rxstreams import Skip, Stop
-from rxstreams.patterns import no_skip
+from rxstreams.patterns import no_skip, stage, to_last
 from tests.laws.harness import Drive, random_cuts, run, run_with_crashes
 from tests.laws.patterning import (
     Builder,
@@ -60,6 +60,15 @@ def test_order_of_arrival_cuts_and_crashes_change_nothing(events: list[One], rng
     assert run_with_crashes(came(arrived), *make(), rng=rng) == outcome, (pattern, skip)
     straight = run(came(events), *make(), cuts=())
     assert in_some_order([told(one) for one in outcome.values[0]]) == in_some_order([told(one) for one in straight.values[0]])
+
+
+def test_what_is_open_does_not_depend_on_who_looked_at_it() -> None:
+    """What a look has found out and written down is no part of the state: crashes anywhere leave the same behind."""
+    events = came([One(n, "k", "a", 0, 1_000_000 + n * 1000) for n in range(3)])
+    make = lambda: detected(stage("s1").times_or_more(2).greedy(), to_last("s1"))  # noqa: E731  # a value among values
+    outcome = run(events, make())
+    for seed in range(40):
+        assert run_with_crashes(events, make(), rng=random.Random(seed)) == outcome
 
 
 @MANY
