@@ -8,15 +8,18 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import Any
 
 import rxstreams as rxs
-from benchmarks import measure
+from benchmarks import measure, pipelines
 from rxstreams import operators as ops
+from rxstreams.brokers import Broker
 from rxstreams.brokers.memory import MemoryBroker
 
 CONCURRENCY = 64
 LOOKUPS = 10_000
+_apps = count()
 MEAN = 0.01
 """Seconds that a lookup takes, in the mean."""
 
@@ -75,22 +78,23 @@ def looked_up(commit_interval: float, seed: int) -> float:
     return time.perf_counter() - began
 
 
-def chained(values: Sequence[int], *edge: Any) -> int:
-    """Two synchronous chains, with an edge between them or without."""
+def chained(broker: Broker, *edge: Any) -> int:
+    """Two synchronous chains over a topic, with an edge between them or without: then they are one loop."""
     total = 0
 
     def add(value: int) -> None:
         nonlocal total
         total += value
 
-    first = rxs.from_iterable(values).pipe(ops.map(lambda x: x + 1), ops.filter(lambda x: x % 4))
-    run_memory(first.pipe(*edge, ops.map(lambda x: x * 2), ops.to_callable(add)))
+    first = rxs.from_topic("in", int, until="end").pipe(ops.map(lambda x: x + 1), ops.filter(lambda x: x % 4))
+    stream = first.pipe(*edge, ops.map(lambda x: x * 2), ops.to_callable(add))
+    rxs.run(stream, app=f"chained{next(_apps)}", broker=broker, commit_interval=60.0)
     return total
 
 
 def ratios(pairs: int) -> Iterator[measure.Ratio]:
     """Calls against a loop of tasks."""
-    values = range(30_000)
+    values = range(100_000)
     yield measure.compare(
         "`map_async`, calls that do not suspend, in order, 64 at a time ÷ a loop of tasks", "≥ 0.6",
         lambda: hand_written(values), lambda: mapped(values), records=len(values), pairs=pairs,
@@ -99,11 +103,11 @@ def ratios(pairs: int) -> Iterator[measure.Ratio]:
 
 def edge_ns(pairs: int, records: int = 300_000) -> float:
     """Nanoseconds that an edge costs a record, as on the machine that the goals are meant for."""
-    values = range(records)
+    broker = pipelines.filled(MemoryBroker(), [b"%d" % n for n in range(records)], topic="in")
     costs = []
     for _ in range(pairs + 1):
-        without, _, expected = measure.clocked(lambda: chained(values))
-        with_edge, _, got = measure.clocked(lambda: chained(values, ops.bounded(4096)))
+        without, _, expected = measure.clocked(lambda: chained(broker))
+        with_edge, _, got = measure.clocked(lambda: chained(broker, ops.bounded(4096)))
         assert got == expected
         costs.append((with_edge - without) / records * 1e9)
     return statistics.median(costs[1:]) * measure.scale()

@@ -177,6 +177,8 @@ def rate_limit(
 class RateLimit(Bounded):
     """``states["went"]`` has when the last ones went, in microseconds."""
 
+    gives_when_it_can = False  # but when the clock says
+
     def __init__(self, n: int, span: float, capacity: int, overflow: Overflow, scheduler: Any) -> None:
         super().__init__(capacity, overflow)
         self.span, self.scheduler = round(span * 1e6), scheduler

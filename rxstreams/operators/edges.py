@@ -87,6 +87,7 @@ class Edge(Holding):
 
     locked = True
     absorbs = True
+    gives_when_it_can = True
     fans_out = True
 
     def __init__(

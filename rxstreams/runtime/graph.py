@@ -190,16 +190,19 @@ class Graph:
         exact.
         """
         held: dict[Vertex, bool] = {}
+        due: dict[Vertex, bool] = {}
         exact = True
         for vertex in self.vertices:
             own = not vertex.inputs or vertex.node.makes_time or isinstance(vertex.node, Opaque)
             vertex.clocks = frozenset({vertex} if own else ()).union(*(source.clocks for source in vertex.inputs if not own))
             behind = not own and any(held[source] for source in vertex.inputs)
             held[vertex] = behind or vertex.node.holds_time
+            behind_due = not own and any(due[source] for source in vertex.inputs)
+            due[vertex] = behind_due or (vertex.node.holds_time and not vertex.node.gives_when_it_can)
             vertex.one_clock = len(vertex.clocks) == 1 and not behind
             if vertex.wants_marks and vertex.fan_in and not vertex.one_clock and vertex.meets_itself:
                 exact = False
-            if vertex.node.has_timers and behind:
+            if vertex.node.has_timers and behind_due:
                 exact = False  # within a push nobody knows when a held watermark was let go
             if vertex.node.has_timers and len(vertex.clocks) > 1 and any(maker.node.makes_time for maker in vertex.clocks):
                 exact = False  # one record moves several clocks

@@ -170,6 +170,9 @@ class Node:
     """Whether its results' times and watermarks are its own, so that it needs none of its inputs."""
     holds_time: ClassVar[bool] = False
     """Whether it holds the watermark back, for results that it may still emit."""
+    gives_when_it_can: ClassVar[bool] = False
+    """Of what holds time: whether its results come when there is room or an answer, so that behind it nobody can expect them, and
+    time, between the same records however the input is cut."""
     has_timers: ClassVar[bool] = False
     """Whether it must know when, between two records of a push, time came to some point."""
     lends_clock: ClassVar[bool] = False

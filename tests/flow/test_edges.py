@@ -10,10 +10,11 @@ from reactivex.subject import Subject
 from structlog.testing import capture_logs
 
 import rxstreams as rxs
-from rxstreams import Skip, operators as ops
+from rxstreams import Skip, aggregates as agg, operators as ops
 from rxstreams.brokers.memory import MemoryBroker
 from rxstreams.errors import OperatorError
 from rxstreams.runtime import Running
+from rxstreams.runtime.graph import Graph
 from tests.flow.driving import Served, outcome_of, run_through, virtual
 from tests.runtime.faulty import got, put, until
 
@@ -273,3 +274,14 @@ def test_nobody_waits_for_a_commit() -> None:
     slow = ops.map_async(Served(), concurrency=1, capacity=1)
     assert virtual(lambda: main(ops.bounded(5), slow, ops.bounded(2))) == pytest.approx(20, abs=0.01)
     assert virtual(lambda: main(ops.delay(7))) == pytest.approx(7, abs=0.01)
+
+
+def test_windows_behind_an_edge_are_read_in_batches() -> None:
+    """Records go through one by one only where timers must stand between the same of them; behind an edge they need not."""
+    source = rxs.from_topic("in", int, timestamp=lambda n: n)
+    counted = ops.windowed(rxs.tumbling(5), n=agg.count())
+    one_by_one = {
+        kind: Graph([source.pipe(before, counted)], clock=lambda: 0.0).one_by_one
+        for kind, before in {"edge": ops.bounded(5), "calls": ops.map_async(Served()), "delay": ops.delay(1)}.items()
+    }
+    assert one_by_one == {"edge": False, "calls": False, "delay": True}
