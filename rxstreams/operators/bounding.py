@@ -94,6 +94,10 @@ class Bounded(Edge):
             self.emit(b.cut(0, free))
         self.tell_anew()
 
+    def room(self, port: int = 0) -> int:
+        room = super().room(port)
+        return room if self.full or self.held or room == UNBOUNDED else min(UNBOUNDED, room + max(0, self.free()))
+
     def went(self, n: int) -> None:
         """So many have gone out, or are about to."""
 

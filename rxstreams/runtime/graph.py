@@ -261,8 +261,11 @@ class Graph:
         while self.posted:
             self.carry_out(self.posted.popleft())
         for vertex in self.givers:
-            if vertex.node.backlog and not vertex.closed and vertex.room() > 0:
+            waiting = vertex.node.backlog
+            if waiting and not vertex.closed and vertex.room() > 0:
                 self.carry_out(vertex.node.give_more)
+                if 0 < vertex.node.backlog < waiting:
+                    self.woken()  # there may be room for more at once, of which nobody would tell
         self.passing.go_on()
 
     def carry_out(self, action: Callable[[], None]) -> None:

@@ -12,7 +12,8 @@ import msgspec
 import pytest
 
 import rxstreams as rxs
-from rxstreams import Broker, Stream, operators as ops
+from rxstreams import Stream, operators as ops
+from rxstreams.brokers import Broker
 from tests.laws.harness import filled
 
 RECORDS = 60_000

@@ -12,7 +12,8 @@ import msgspec
 import pytest
 
 import rxstreams as rxs
-from rxstreams import Broker, aggregates as agg, operators as ops
+from rxstreams import aggregates as agg, operators as ops
+from rxstreams.brokers import Broker
 from rxstreams.windows import Windows
 from tests.laws.harness import filled
 
