@@ -120,8 +120,12 @@ def filter_async(
     Raises:
         ConfigError: If an argument is wrong.
     """
+
+    async def wanted(value: Any) -> bool:
+        return bool(await predicate(value))
+
     return call_operator(
-        "filter_async", predicate, predicate, Filtering, concurrency=concurrency, ordered=ordered, timeout=timeout, retry=retry,
+        "filter_async", predicate, wanted, Filtering, concurrency=concurrency, ordered=ordered, timeout=timeout, retry=retry,
         capacity=capacity, overflow=overflow, on_error=on_error, name=name,
     )  # fmt: skip
 
@@ -196,7 +200,7 @@ def call_operator(
     """The operator that calls ``function`` for each record, its arguments checked; ``given`` is what the user gave as such."""
     check_awaited(f"{kind}(function)", given, generators=kind == "flat_map_async")
     check_count(f"{kind}(concurrency)", concurrency, least=1)
-    if ordered not in ORDERS:
+    if not isinstance(ordered, bool | str) or ordered not in ORDERS:
         raise ConfigError(f"{kind}(ordered): expected True, False or 'by_key', got {ordered!r}")
     limit = None if timeout is None else seconds(f"{kind}(timeout)", timeout, allow_least=False)
     most = 4 * concurrency * (group or 1) if capacity is None else capacity
@@ -206,10 +210,12 @@ def call_operator(
     parameters = {"function": given, "concurrency": concurrency, "ordered": None if ordered is True else ordered}
 
     def make() -> Calls:
-        return node(
+        made = node(
             function, concurrency=concurrency, capacity=most, overflow=overflow, order=ORDERS[ordered], timeout=limit,
             group=group, on_error=policy,
         )  # fmt: skip
+        made.title = kind
+        return made
 
     build = operator(Operation(kind, make, parameters, name, stateful=True, depends_on="clock", sides=("dropped", "errors")))
     return by_key(kind, build) if ordered == "by_key" else build

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
-from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -73,8 +71,6 @@ def bounded(
 
 
 class Bounded(Edge):
-    draining: asyncio.Task[None] | None = None
-
     def start(self) -> None:
         super().start()
         if self.held:
@@ -102,21 +98,8 @@ class Bounded(Edge):
         """So many have gone out, or are about to."""
 
     def wait(self) -> None:
-        """See to it that what waits goes on when it can; a run asks by itself."""
-        if self.host.beyond is not None and self.loop is not None:
-            self.loop.call_soon_threadsafe(self.begin_draining)
-
-    def begin_draining(self) -> None:
-        if self.held and (self.draining is None or self.draining.done()):
-            assert self.loop is not None
-            self.draining = self.loop.create_task(self.drain())
-
-    async def drain(self) -> None:
-        """In a subscription: pass on what waits as there is room."""
-        assert self.host.beyond is not None
-        while self.held:
-            await self.host.beyond.room()
-            self.host.post(self.give_more, None)
+        """See to it that what waits goes on when it can."""
+        self.drain()
 
     def give_more(self) -> None:
         going = list(islice(self.held.values(), max(0, min(self.free(), len(self.held)))))
@@ -126,11 +109,9 @@ class Bounded(Edge):
         self.went(len(going))
         self.note()
         self.emit(self.batch_of(going))
+        if self.held:
+            self.wait()
         self.settle()
-
-    def close(self) -> None:
-        if self.draining is not None:
-            self.draining.cancel()
 
 
 def rate_limit(
@@ -186,12 +167,12 @@ class RateLimit(Bounded):
     def __init__(self, n: int, span: float, capacity: int, overflow: Overflow, scheduler: Any) -> None:
         super().__init__(capacity, overflow)
         self.span, self.scheduler = round(span * 1e6), scheduler
-        self.times: deque[int] = deque(maxlen=n)
+        self.recent: deque[int] = deque(maxlen=n)
         self.timer: abc.DisposableBase = Disposable()
         self.awake_at: int | None = None
 
     def start(self) -> None:
-        self.times.extend(self.states.get("went", ()))
+        self.recent.extend(self.states.get("went", ()))
         super().start()
 
     def now(self) -> int:
@@ -199,21 +180,30 @@ class RateLimit(Bounded):
 
     def free(self) -> int:
         """How many may go out now: of the last n, those that are ``per`` seconds ago have made room for as many."""
-        now, n = self.now(), self.times.maxlen or 0
-        if self.times and self.times[-1] > now:
-            self.times.clear()  # the clock was set back: waiting for it might take for ever
-        over = sum(1 for time in self.times if time <= now - self.span)
-        return min(n - len(self.times) + over, super().free() if self.host.beyond is None else UNBOUNDED)
+        now, n = self.now(), self.recent.maxlen or 0
+        if self.recent and self.recent[-1] > now:
+            self.recent.clear()  # the clock was set back: waiting for it might take for ever
+        over = sum(1 for time in self.recent if time <= now - self.span)
+        return min(n - len(self.recent) + over, super().free())
 
     def went(self, n: int) -> None:
         if n > 0:
-            self.times.extend([self.now()] * n)
+            self.recent.extend([self.now()] * n)
+
+    def has_turn(self) -> bool:
+        return bool(self.held) and self._turn() <= self.now()
+
+    def _turn(self) -> int:
+        """When the next may go, as far as the limit is concerned."""
+        return self.recent[0] + self.span if len(self.recent) == self.recent.maxlen else self.now()
 
     def wait(self) -> None:
-        if self.awake_at is not None or not self.times:
-            return
-        self.awake_at = self.times[0] + self.span
-        self.timer = self.host.later(max(0.0, (self.awake_at - self.now()) / 1e6), partial(self.wake))
+        turn, now = self._turn(), self.now()
+        if turn <= now:
+            self.drain()  # it is room below that it waits for
+        elif self.awake_at is None:
+            self.awake_at = turn
+            self.timer = self.host.later((turn - now) / 1e6, self.wake)
 
     def wake(self) -> None:
         self.awake_at = None
@@ -221,10 +211,19 @@ class RateLimit(Bounded):
         if self.held:
             self.wait()
 
+    @property
+    def moving(self) -> bool:
+        return self.awake_at is not None
+
+    @property
+    def patient(self) -> bool:
+        return self.moving
+
     def cut(self) -> None:
         super().cut()
-        if list(self.times) != self.states.get("went"):
-            self.put("went", list(self.times))
+        if list(self.recent) != self.states.get("went"):
+            self.put("went", list(self.recent))
 
     def close(self) -> None:
+        super().close()
         self.timer.dispose()

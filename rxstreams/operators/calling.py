@@ -11,11 +11,11 @@ from reactivex import Observable
 
 from rxstreams.batch import Batch
 from rxstreams.errors import ConfigError, Policy, Retry, SinkError, check_policy, seconds
-from rxstreams.operators.arguments import check_count, check_flag, check_name, is_async
+from rxstreams.operators.arguments import check_count, check_name, getter, is_async
 from rxstreams.operators.awaiting import check_awaited
 from rxstreams.operators.calls import Calls, with_retry
 from rxstreams.operators.edges import Held, Overflow, check_edge
-from rxstreams.operators.identities import Identities
+from rxstreams.operators.identities import Identities, Namer
 from rxstreams.state.codec import TAGGED
 from rxstreams.stream import Node, Operation, Stream, operator
 from rxstreams.stream.loops import Loop
@@ -39,7 +39,7 @@ def to_callable(
     batch: int | None = None,
     timeout: float | timedelta | None = None,
     retry: int | Retry | None = None,
-    with_id: bool = False,
+    with_id: bool | str | Callable[[Any], object] = False,
     on_error: Policy | None = None,
     name: str | None = None,
 ) -> Callable[[Observable[A]], Stream[A]]:
@@ -63,7 +63,8 @@ def to_callable(
         retry: How often a failing call is made again, 0.1 s later and then twice as long each time; or ``Retry(…)``.
         with_id: Whether the function gets a second argument that names the record (with ``batch``, a list of them): the same text
             each time that it is called for the same record, also after a crash, so that who receives it can tell that it
-            has it already.
+            has it already. True names it after where it comes from, or its window; a field's name or a function of the
+            value, after that.
         on_error: What happens when a call raises; ``Retry(backoff=…)`` waits with a coroutine function. None is the run's.
         name: The operator's identity for the saved values.
 
@@ -75,7 +76,7 @@ def to_callable(
     check_awaited("to_callable(function)", function)
     if batch is not None:
         check_count("to_callable(batch)", batch, least=1)
-    check_flag("to_callable(with_id)", with_id)
+    namer: Namer = with_id if isinstance(with_id, bool) else getter("to_callable(with_id)", with_id)
     check_name("to_callable(name)", name)
     waits = is_async(function)
     check_edge("to_callable", capacity, overflow, busy=batch or 1)
@@ -93,51 +94,48 @@ def to_callable(
 
     def make() -> Node:
         if not waited:
-            return Calling(function, policy, with_id=with_id)
+            return Calling(function, policy, namer=namer)
         call = function if waits else _awaited(function)
-        return CallSink(call, capacity=capacity, overflow=overflow, timeout=limit, group=batch, on_error=policy, with_id=with_id)
+        return CallSink(call, capacity=capacity, overflow=overflow, timeout=limit, group=batch, on_error=policy, namer=namer)
 
     parameters = {"function": function}
-    stateful = waited or with_id
+    stateful = waited or bool(namer)  # for its identity is in the names
     return operator(Operation("to_callable", make, parameters, name, stateful=stateful, ends=ends, sides=("dropped", "errors")))
 
 
 def _awaited(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
     async def call(*args: Any) -> Any:
-        return function(*args)
+        made = function(*args)
+        return await made if hasattr(made, "__await__") else made
 
     return call
 
 
 class Calling(Node):
-    """Calls at once; ``states`` has what names records, if they are named."""
-
     codec = TAGGED
     error_type = SinkError
 
-    def __init__(self, function: Callable[..., Any], on_error: Policy | None, *, with_id: bool) -> None:
+    def __init__(self, function: Callable[..., Any], on_error: Policy | None, *, namer: Namer) -> None:
         super().__init__()
-        self.function, self.on_error, self.needs_order = function, on_error, with_id
-        self.identities = Identities(self) if with_id else None
-
-    def start(self) -> None:
-        if self.identities is not None:
-            self.identities.start()
+        self.function, self.on_error, self.needs_order = function, on_error, namer is True
+        self.identities = Identities(self, namer) if namer else None
 
     def batch(self, b: Batch, port: int) -> None:
-        results, b = self.each(self.function, b, *(() if self.identities is None else (self.identities.of(b),)))
-        if results and hasattr(results[0], "__await__"):
-            results[0].close()
+        columns: tuple[Any, ...] = ()
+        if self.identities is not None:
+            names, b = self.identities.of(b)
+            columns = (names,)
+        results, b = self.each(self.function, b, *columns)
+        if waited := [made for made in results if hasattr(made, "__await__")]:
+            for made in waited:
+                if hasattr(made, "close"):
+                    made.close()  # a coroutine: or Python would tell that nobody has awaited it
             self.fail(
                 TypeError(
                     "the function returned an awaitable, for which nobody would wait; give to_callable a coroutine function"
                 )
             )
         self.emit(b)
-
-    def cut(self) -> None:
-        if self.identities is not None:
-            self.identities.cut()
 
     def join(self, loop: Loop) -> bool:
         if self.identities is None:
@@ -154,15 +152,10 @@ class CallSink(Calls):
     title = "to_callable with a coroutine function"
     error_type = SinkError
 
-    def __init__(self, function: Callable[..., Awaitable[Any]], *, with_id: bool, **options: Any) -> None:
+    def __init__(self, function: Callable[..., Awaitable[Any]], *, namer: Namer, **options: Any) -> None:
         super().__init__(function, concurrency=1, **options)
-        self.identities = Identities(self) if with_id else None
-        self.needs_order = with_id
-
-    def start(self) -> None:
-        if self.identities is not None:
-            self.identities.start()
-        super().start()
+        self.identities = Identities(self, namer) if namer else None
+        self.needs_order = namer is True
 
     def batch(self, b: Batch, port: int) -> None:
         self.take(b)
@@ -170,8 +163,10 @@ class CallSink(Calls):
         self.emit(b)
 
     def records(self, b: Batch) -> list[Held]:
+        if self.identities is None:
+            return super().records(b)
+        names, b = self.identities.of(b)
         ones = super().records(b)
-        names = [None] * len(ones) if self.identities is None else self.identities.of(b)
         for one, name in zip(ones, names, strict=True):
             one.ident = name
         return ones
@@ -189,7 +184,7 @@ class CallSink(Calls):
         return len(self.held)
 
     def saved(self, one: Held) -> tuple[Any, ...]:
-        return (*super().saved(one), one.ident)
+        return (*super().saved(one), one.ident if self.identities is not None else None)
 
     def restored(self, number: int, value: Any, time: int | None, key: Any, ident: str | None = None) -> Held:
         one = super().restored(number, value, time, key)
@@ -201,8 +196,3 @@ class CallSink(Calls):
 
     def tell_anew(self) -> None:
         """Time does not wait for calls."""
-
-    def cut(self) -> None:
-        super().cut()
-        if self.identities is not None:
-            self.identities.cut()

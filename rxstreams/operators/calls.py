@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from itertools import count
-from typing import Any, Literal, NoReturn
+from itertools import count, islice
+from typing import Any, Literal, NamedTuple, NoReturn
 
 from rxstreams.batch import Batch
 from rxstreams.errors import ConfigError, GraphError, Policy, Retry, Stop, check_policy
-from rxstreams.operators.edges import BEGUN, DONE, GONE, Edge, Held, Overflow, first
+from rxstreams.operators.edges import BEGUN, DONE, GONE, WAITING, Edge, Held, Overflow, first
 from rxstreams.stream import attached
 
-__all__ = ["Calls", "Order", "with_retry"]
+__all__ = ["Calls", "Order", "Refused", "with_retry"]
 
 Order = Literal["input", "any", "key"]
 """In which order results come: that of the records, that in which calls end, or per key that of the records."""
+LONGEST_BACKOFF = 300.0
+"""Seconds between two attempts at most."""
 AT_ONCE = 64
 """Calls in one turn of the loop after which all workers let others have a turn, if none of the calls had to wait."""
+
+
+class Refused(NamedTuple):
+    """An outcome of a call for several records: that of them this one has failed."""
+
+    error: Exception
+
+
+def _as_error(raised: BaseException) -> Exception:
+    """An exception that asks for no end of the process, as an error of the call: there is nobody else to hear of it."""
+    if isinstance(raised, asyncio.CancelledError):
+        return RuntimeError("the call was cancelled, and not by the pipeline")
+    return RuntimeError(f"{type(raised).__name__}: {raised}")
 
 
 def with_retry(where: str, retry: Any, on_error: Policy | None) -> Policy | None:
@@ -78,7 +94,8 @@ class Calls(Edge):
         self.busy: dict[Any, deque[Held]] = {}
         self.workers: set[asyncio.Task[None]] = set()
         self.closing = self.woken = self.starting = False
-        self.made = 0
+        self.made = self.resting = 0
+        self.thread = threading.get_ident()
 
     def start(self) -> None:
         super().start()
@@ -107,23 +124,31 @@ class Calls(Edge):
             if behind[0] is one:  # else the call before it of the same key comes first
                 self.queue.append(one)
 
+    def purge(self) -> None:
+        if self.order != "key":
+            self.queue = deque(one for one in self.queue if one.stage == WAITING)
+            return
+        left = {key: deque(one for one in behind if one.stage != GONE) for key, behind in self.busy.items()}
+        self.busy = {key: behind for key, behind in left.items() if behind}
+        self.queue = deque(behind[0] for behind in self.busy.values() if behind[0].stage == WAITING)
+
     def next_ones(self) -> list[Held]:
         """The records to call for next: one, or a group."""
         ones: list[Held] = []
         while self.queue and len(ones) < (self.group or 1):
             one = self.queue.popleft()
-            if one.stage == GONE:
-                self.next_of_key(one)
-                continue
             one.stage = BEGUN
             ones.append(one)
         return ones
 
     def work(self) -> None:
         """Have one more worker, if something waits and there may be one. It has the next one work when it begins."""
+        assert self.loop is not None
+        if self.thread != threading.get_ident():
+            self.loop.call_soon_threadsafe(self.work)
+            return
         more = self.queue and len(self.workers) < self.concurrency and self.made < AT_ONCE
         if more and not self.starting and not self.closing:
-            assert self.loop is not None
             self.starting = True
             worker = self.loop.create_task(self.call_all())
             self.workers.add(worker)
@@ -132,14 +157,15 @@ class Calls(Edge):
     def worked(self, worker: asyncio.Task[None]) -> None:
         self.workers.discard(worker)
         self.work()  # something may have come after it had found nothing, and before it had ended
-        if not worker.cancelled() and isinstance(error := worker.exception(), Exception):
-            self.host.post(partial(self.fail, error), None)  # no call's error: those are dealt with
+        if not worker.cancelled() and (error := worker.exception()) is not None:
+            # No call's error, as those are dealt with: an observer's, or our own.
+            self.loop.call_exception_handler({"message": f"{self.title} failed", "exception": error})  # type: ignore[union-attr]  # it has begun
 
     async def call_all(self) -> None:
         attached.set(None)  # the task has the context of the push that started it; what the function subscribes to is its own
         loop = asyncio.get_running_loop()
         self.starting = False
-        while ones := self.next_ones():
+        while not self.closing and (ones := self.next_ones()):
             self.work()
             await self.call(ones)
             self.made += 1
@@ -162,18 +188,22 @@ class Calls(Edge):
         for attempt in count(1):
             try:
                 outcomes = await (self.asked(ones) if self.timeout is None else self.asked_in_time(ones))
-            except asyncio.CancelledError:
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as raised:
                 if self.closing:
                     raise
-                error: Exception = RuntimeError("the call was cancelled, and not by the pipeline")
-            except Exception as raised:
-                error = raised
+                error = raised if isinstance(raised, Exception) else _as_error(raised)
             else:
                 self.concluded(ones, outcomes)
                 return
             if retry is None or attempt > retry.times:
                 break
-            await asyncio.sleep((retry.backoff or 0.0) * 2 ** (attempt - 1))
+            self.resting += 1
+            try:
+                await asyncio.sleep(min((retry.backoff or 0.0) * 2 ** min(attempt - 1, 30), LONGEST_BACKOFF))
+            finally:
+                self.resting -= 1
         for one in ones:
             self.host.post(partial(self.failed, one, error, attempt), one.origin)
 
@@ -220,12 +250,16 @@ class Calls(Edge):
     def concluded(self, ones: Sequence[Held], outcomes: Sequence[Any]) -> None:
         """Calls have brought something."""
         for one, outcome in zip(ones, outcomes, strict=True):
+            if isinstance(outcome, Refused):
+                self.host.post(partial(self.failed, one, outcome.error, 1), one.origin)
+                continue
             one.outcome, one.stage = outcome, DONE
             if self.order != "input":
                 self.finished.append(one)
                 self.next_of_key(one)
         if not self.host.durable:
             self.host.post(self.give_more, None)
+            self.drain()
         elif not self.woken:
             self.woken = True
             self.host.made_room()  # the run looks what there is to give
@@ -246,8 +280,6 @@ class Calls(Edge):
             return
         behind = self.busy[one.key]
         behind.popleft()
-        while behind and behind[0].stage == GONE:
-            behind.popleft()
         if behind:
             self.queue.append(behind[0])
             self.work()
@@ -266,6 +298,17 @@ class Calls(Edge):
         self.emit(self.results(going))
         self.settle()
 
+    def has_turn(self) -> bool:
+        return bool(self.finished) if self.order != "input" else any(one.stage == DONE for one in islice(self.held.values(), 1))
+
+    @property
+    def moving(self) -> bool:
+        return bool(self.workers)
+
+    @property
+    def patient(self) -> bool:
+        return bool(self.held) and (self.timeout is not None or self.resting > 0)
+
     def due(self, most: int) -> list[Held]:
         """Whose turn it is to come out, ``most`` of them."""
         if self.order == "input":
@@ -282,6 +325,13 @@ class Calls(Edge):
 
     def close(self) -> None:
         self.closing = True
+        super().close()
+        if self.loop is not None and self.thread != threading.get_ident():
+            self.loop.call_soon_threadsafe(self.cancel)
+        else:
+            self.cancel()
+
+    def cancel(self) -> None:
         for worker in self.workers:
             worker.cancel()
 

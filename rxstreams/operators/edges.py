@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from heapq import heappop, heappush
 from itertools import islice, repeat, takewhile
 from typing import Any, Final, Literal
 
 from rxstreams.batch import Batch
 from rxstreams.errors import ConfigError
 from rxstreams.operators.arguments import check_count, check_savable
-from rxstreams.operators.holding import Holding, least_time
+from rxstreams.operators.holding import Holding
 from rxstreams.state.keys import internal, original
 from rxstreams.stream import LOST, UNBOUNDED, Pace
+from rxstreams.watermarks import END
 
 __all__ = ["Edge", "Held", "Overflow", "check_edge"]
 
@@ -98,12 +100,14 @@ class Edge(Holding):
         self.resume_at = capacity // 2 if resume_at is None else resume_at
         self.on_full = on_full
         self.held: dict[int, Held] = {}
+        self.times: list[tuple[int, int]] = []
         self.next = self.most = self.pauses = self.dropped = 0
         self.full = self.ended = self.heeded = False
         self.savable: set[type] = set()
         self.emptied = asyncio.Event()
         self.emptied.set()
         self.loop: asyncio.AbstractEventLoop | None = None
+        self.draining: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         super().start()
@@ -148,17 +152,40 @@ class Edge(Holding):
     def take(self, b: Batch, start: int = 0) -> None:
         """Have the records of a batch wait, from ``start`` on, as far as the policy lets them."""
         ones = self.records(b.cut(start) if start else b)
-        if len(self.held) + len(ones) <= self.capacity or self.trusts:
+        excess = len(self.held) + len(ones) - self.capacity
+        if excess <= 0 or self.trusts:
             self.hold(ones)
+        elif self.overflow in ("block", "fail"):
+            self.hold(ones[: max(0, len(ones) - excess)])
+            self.note()
+            self.overflows(ones[max(0, len(ones) - excess) :])
         else:
-            dropped: list[Held] = []
-            for one in ones:
-                if len(self.held) < self.capacity or self.make_way(one, dropped):
-                    self.hold([one])
-            if dropped:
-                self.dropped += len(dropped)
-                self.host.aside("dropped", self.batch_of(dropped))
+            self.choose(ones, excess)
         self.note()
+
+    def choose(self, ones: list[Held], excess: int) -> None:
+        """Let go of what the policy says, so that the others of ``ones`` may wait."""
+        waiting = [] if self.overflow == "drop_newest" else [one for one in self.held.values() if one.stage == WAITING]
+        places = self.capacity - len(self.held) + len(waiting)
+        pool = waiting + ones
+        if self.overflow == "drop_newest":
+            going = ones[places:]
+        elif self.overflow == "drop_oldest":
+            going = pool[:excess]
+        else:
+            # All that wait give way each time that there is no place for the next.
+            kept = 0 if places == 0 else (len(pool) - 1) % places + 1 if len(pool) > places else len(pool)
+            going = pool[: len(pool) - kept]
+        for one in going:
+            one.stage = GONE
+        self.let_go(one for one in going if one.number in self.held)
+        self.purge()
+        self.hold([one for one in ones if one.stage != GONE])
+        self.dropped += len(going)
+        self.host.aside("dropped", self.batch_of(going))
+
+    def purge(self) -> None:
+        """Forget what is ``GONE``."""
 
     def records(self, b: Batch) -> list[Held]:
         """The records of a batch, one by one; in a run they must be savable."""
@@ -178,29 +205,16 @@ class Edge(Holding):
     def hold(self, ones: Sequence[Held]) -> None:
         """Have records wait from now on."""
         self.held.update(zip([one.number for one in ones], ones, strict=True))
+        if self.host.wants_time:
+            for one in ones:
+                heappush(self.times, (one.time or 0, one.number))
 
-    def make_way(self, one: Held, dropped: list[Held]) -> bool:
-        """Have room for a record, as the policy says; False if the record is gone."""
-        if self.overflow in ("block", "fail"):
-            return self.overflows(one)
-        if self.overflow != "drop_newest":
-            waiting = [held for held in self.held.values() if held.stage == WAITING]
-            going = waiting if self.overflow == "latest" else waiting[:1]
-            for held in going:
-                held.stage = GONE
-            self.let_go(going)
-            dropped += going
-            return True
-        dropped.append(one)
-        return False
-
-    def overflows(self, one: Held) -> bool:
-        """A record fails because there is no room for it."""
+    def overflows(self, ones: Iterable[Held]) -> None:
+        """Records fail because there is no room for them."""
         why = "" if self.overflow == "fail" else ", and this kind of source cannot be slowed: choose what to drop (overflow=…)"
-        self.host.failed(
-            BufferError(f"{self.capacity} records wait already (capacity={self.capacity}){why}"), one.alone(), 0, None
-        )
-        return False
+        for one in ones:
+            error = BufferError(f"{self.capacity} records wait already (capacity={self.capacity}){why}")
+            self.host.failed(error, one.alone(), 0, None)
 
     # What goes.
 
@@ -234,7 +248,10 @@ class Edge(Holding):
             self.emptied.clear()
             self.host.pressure(full=True)
             if self.on_full is not None:
-                self.on_full()
+                try:
+                    self.on_full()
+                except Exception as error:
+                    self.fail(error)
         elif self.full and waiting <= self.resume_at:
             self.full = False
             self.emptied.set()
@@ -243,7 +260,33 @@ class Edge(Holding):
             self.host.made_room()
 
     def least(self) -> int:
-        return least_time([one.time for one in self.held.values()])
+        times = self.times
+        while times and times[0][1] not in self.held:
+            heappop(times)
+        return times[0][0] if times else END
+
+    # In a subscription what waits goes on when those below have room; a run looks by itself.
+
+    def drain(self) -> None:
+        """See to it that what has its turn goes on when it can."""
+        if self.host.beyond is not None and self.loop is not None:
+            self.loop.call_soon_threadsafe(self._begin_draining)
+
+    def has_turn(self) -> bool:
+        """Whether something could go out if there were room."""
+        return bool(self.held)
+
+    def _begin_draining(self) -> None:
+        if self.has_turn() and (self.draining is None or self.draining.done()):
+            assert self.loop is not None
+            self.draining = self.loop.create_task(self._drain())
+
+    async def _drain(self) -> None:
+        beyond = self.host.beyond
+        assert beyond is not None
+        while self.has_turn():
+            await beyond.room()
+            self.host.post(self.give_more, None)
 
     def cut(self) -> None:
         for number in self.held.keys() - self.states.keys():
@@ -254,6 +297,20 @@ class Edge(Holding):
         self.ended = True
         if not self.held:
             self.finish(at)
+
+    @property
+    def moving(self) -> bool:
+        """Whether something waits that goes on by itself, when a call ends or its time comes."""
+        return False
+
+    @property
+    def patient(self) -> bool:
+        """Whether what it waits for comes by itself, however long that takes."""
+        return False
+
+    def close(self) -> None:
+        if self.draining is not None:
+            self.draining.cancel()
 
 
 class Gate:

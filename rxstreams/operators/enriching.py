@@ -14,7 +14,7 @@ from rxstreams.batch import Batch
 from rxstreams.errors import Policy, Retry, seconds
 from rxstreams.operators.arguments import check_count, getter
 from rxstreams.operators.awaiting import Ordered, call_operator
-from rxstreams.operators.calls import Calls
+from rxstreams.operators.calls import Calls, Refused
 from rxstreams.operators.edges import Held, Overflow
 from rxstreams.stream import Stream
 
@@ -92,15 +92,32 @@ def enrich(
     )  # fmt: skip
 
 
+_Typed = tuple[type, Hashable]
+"""A key, with its type."""
+
+
+class _GivenUp(Exception):
+    """Who looked a key up does not wait for it any more; whoever shared it may ask anew."""
+
+
 class Enriching(Calls):
     def __init__(self, lookups: Lookups, key_of: Callable[[Any], Hashable], **options: Any) -> None:
         super().__init__(self.look_up, **options)
         self.lookups, self.key_of = lookups, key_of
 
     async def look_up(self, values: Any) -> Any:
-        if self.lookups.many:
-            return await self.lookups.get([self.key_of(value) for value in values])
-        return (await self.lookups.get([self.key_of(values)]))[0]
+        if not self.lookups.many:
+            return (await self.lookups.get([self.key_of(values)]))[0]
+        keys = [self.key_or_error(value) for value in values]
+        found = iter(await self.lookups.get([key for key in keys if not isinstance(key, Refused)]))
+        return [key if isinstance(key, Refused) else next(found) for key in keys]
+
+    def key_or_error(self, value: Any) -> Any:
+        """The key of one of several values; one that has none must not take the others along."""
+        try:
+            return self.key_of(value)
+        except Exception as error:
+            return Refused(error)
 
     def results(self, ones: list[Held]) -> Batch:
         return self.batch_of(ones, [(one.value, one.outcome) for one in ones])
@@ -121,8 +138,8 @@ class Lookups:
         self, function: Callable[[Any], Awaitable[Any]], ttl: float, negative_ttl: float, max_entries: int, *, many: bool
     ) -> None:
         self.function, self.ttl, self.negative_ttl, self.max_entries, self.many = function, ttl, negative_ttl, max_entries, many
-        self.known: OrderedDict[Hashable, tuple[float, Any]] = OrderedDict()
-        self.flights: dict[Hashable, asyncio.Future[Any]] = {}
+        self.known: OrderedDict[_Typed, tuple[float, Any]] = OrderedDict()
+        self.flights: dict[_Typed, asyncio.Future[Any]] = {}
 
     async def get(self, keys: Sequence[Hashable]) -> list[Any]:
         """The answers for these keys.
@@ -130,16 +147,20 @@ class Lookups:
         Raises:
             Exception: What the function raised, here or for somebody who asked for one of the keys at the same time.
         """
-        answers = {key: self.fresh(key) for key in keys}
+        typed = [(type(key), key) for key in keys]  # 1 is not True
+        answers = {key: self.fresh(key) for key in typed}
         shared = {key: self.flights[key] for key, found in answers.items() if found is None and key in self.flights}
         missing = [key for key, found in answers.items() if found is None and key not in shared]
         if missing:
             answers |= await self.ask(missing)
         for key, flight in shared.items():
-            answers[key] = (await asyncio.shield(flight),)  # who stops waiting takes nobody's answer away
-        return [found[0] for found in map(answers.__getitem__, keys) if found is not None]
+            try:
+                answers[key] = (await asyncio.shield(flight),)  # who stops waiting takes nobody's answer away
+            except _GivenUp:
+                answers[key] = ((await self.get([key[1]]))[0],)
+        return [found[0] for found in map(answers.__getitem__, typed) if found is not None]
 
-    def fresh(self, key: Hashable) -> tuple[Any] | None:
+    def fresh(self, key: _Typed) -> tuple[Any] | None:
         """What is known of a key."""
         if key not in self.known:
             return None
@@ -150,15 +171,15 @@ class Lookups:
         self.known.move_to_end(key)
         return (answer,)
 
-    async def ask(self, keys: list[Hashable]) -> dict[Hashable, tuple[Any]]:
+    async def ask(self, keys: list[_Typed]) -> dict[_Typed, tuple[Any] | None]:
         """Look keys up that nobody is looking up, for all who want them meanwhile."""
         loop = asyncio.get_running_loop()
         flights = [loop.create_future() for _ in keys]
         self.flights.update(zip(keys, flights, strict=True))
         try:
-            found = await self.look_up(keys)
+            found = await self.look_up([key for _, key in keys])
         except BaseException as error:
-            failure = error if isinstance(error, Exception) else TimeoutError("the lookup that it shared was given up")
+            failure = error if isinstance(error, Exception) else _GivenUp("the lookup that it shared was given up")
             for flight in flights:
                 flight.set_exception(failure)
                 flight.exception()  # somebody may wait for it, or nobody
@@ -182,7 +203,7 @@ class Lookups:
             raise TypeError(f"expected a mapping by key or a list of {len(keys)} answers, one for each key, got {found!r:.80}")
         return found
 
-    def remember(self, key: Hashable, answer: Any) -> None:
+    def remember(self, key: _Typed, answer: Any) -> None:
         ttl = self.negative_ttl if answer is None else self.ttl
         if ttl > 0:
             self.known[key] = asyncio.get_running_loop().time() + ttl, answer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rxstreams.batch import Batch
@@ -10,55 +10,56 @@ from rxstreams.state.keys import original
 from rxstreams.stream import Node
 from rxstreams.windows import Windowed
 
-__all__ = ["Identities"]
+__all__ = ["Identities", "Namer"]
+
+Namer = bool | Callable[[Any], object]
+"""Whether records are named after where they come from, or what else names one."""
 
 
 class Identities:
     """Names the records that come to a node.
 
-    After where the record comes from, ``{app}:{operator}:{source}:{partition}:{offset}:{n}``, n counting those that it made;
-    after the window where a timer made it, ``{app}:{operator}:{key}:{start}:{end}:{pane}``. What else no single record made has
-    a running number, saved with the node, ``{app}:{operator}:#{number}``: the same after a crash where the same comes again in
-    the same order.
+    By itself after where a record comes from, ``{app}:{operator}:{source}:{partition}:{offset}:{n}``, n counting those that it
+    made; or after its window, ``{app}:{operator}:{key}:{start}:{end}:{pane}:{n}``, n counting results of the same one in a row.
+    What else a timer or an end has made has no name that would be the same after a crash, and fails; a run that has an operator
+    before it whose results come when they can, or several that make windows, does not begin (see ``Graph``).
 
     Args:
-        node: Gets the saved number under ``states["named"]``.
+        node: Whose records they are.
+        namer: Names a value, instead.
     """
 
-    def __init__(self, node: Node) -> None:
-        self.node = node
-        self.last: tuple[str, int, int] | None = None
+    def __init__(self, node: Node, namer: Namer) -> None:
+        self.node, self.namer = node, namer
+        self.last: Any = None
         self.sibling = 0
 
-    def start(self) -> None:
-        """Begin, with the node's state restored."""
-        self.prefix = f"{self.node.host.app}:{getattr(self.node, 'identity', 'subscription')}"
-        self.number: int = self.node.states.get("named", 0)
-
-    def of(self, b: Batch) -> list[str]:
-        """The names of a batch's records."""
+    def of(self, b: Batch) -> tuple[list[str], Batch]:
+        """The names of a batch's records, and the batch without those that have none."""
+        if callable(self.namer):
+            names, b = self.node.each(self.namer, b)
+            return [f"{self.prefix}:{name}" for name in names], b
+        nothing: Sequence[Any] = [None] * len(b)
         pushed = self.node.host.origin()
-        places: Sequence[float | None] = b.order if b.order is not None and pushed is not None else [None] * len(b)
-        keys = b.keys or [None] * len(b)
-        return [
-            f"{self.prefix}:{self._name(pushed, place, value, key)}"
-            for place, value, key in zip(places, b.values, keys, strict=True)
-        ]
+        places = b.order if b.order is not None and pushed is not None else nothing
+        return self.node.each(lambda value, place, key: self._name(pushed, place, value, key), b, places, b.keys or nothing)
+
+    @property
+    def prefix(self) -> str:
+        """The app and the operator."""
+        return f"{self.node.host.app}:{getattr(self.node, 'identity', '')}"
 
     def _name(self, pushed: Any, place: float | None, value: Any, key: Any) -> str:
         if place is not None and place % 1 < 0.5 and place < len(pushed[1].values):
             source, chunk = pushed
-            came = source, chunk.partition, chunk.offsets[int(place)]
-            self.sibling = self.sibling + 1 if came == self.last else 0
-            self.last = came
-            return f"{source}:{chunk.partition}:{came[2]}:{self.sibling}"
-        if isinstance(value, Windowed):
-            return f"{original(key)!r}:{value.start}:{value.end}:{value.pane.number}"
-        self.number += 1
-        return f"#{self.number}"
-
-    def cut(self) -> None:
-        """Have the number saved that was given last."""
-        if self.number != self.node.states.get("named", 0):
-            self.node.states["named"] = self.number
-            self.node.dirty.add("named")
+            came = f"{source}:{chunk.partition}:{chunk.offsets[int(place)]}"
+        elif isinstance(value, Windowed):
+            came = f"{original(key)!r}:{value.start}:{value.end}:{value.pane.number}"
+        else:
+            raise LookupError(
+                "with_id=True: no single record and no window is behind this value, so it has no name that would be the same "
+                "after a crash; give with_id= a field's name or a function that names it"
+            )
+        self.sibling = self.sibling + 1 if came == self.last else 0
+        self.last = came
+        return f"{self.prefix}:{came}:{self.sibling}"

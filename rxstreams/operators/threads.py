@@ -38,6 +38,14 @@ def in_thread(function: Callable[P, R]) -> Callable[P, Awaitable[R]]:
 
     @functools.wraps(function)
     async def call(*args: P.args, **kwargs: P.kwargs) -> Any:
-        return await asyncio.to_thread(function, *args, **kwargs)
+        return await asyncio.to_thread(_called, function, args, kwargs)
 
     return call
+
+
+def _called(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """Call it; a StopIteration would never get out of the thread, as no future takes one."""
+    try:
+        return function(*args, **kwargs)
+    except StopIteration as error:
+        raise RuntimeError("the function raised StopIteration") from error

@@ -37,11 +37,15 @@ class Demand:
     def __init__(self, vertices: Sequence[Vertex]) -> None:
         self._gates: dict[Vertex, list[Gate]] = {}
         self._below: dict[Vertex, list[Gate]] = {}
+        self._edges = [vertex for vertex in vertices if isinstance(vertex.node, Edge)]
+        meetings = [vertex for vertex in vertices if vertex.fan_in and _has_room(vertex)]
+        only = meetings[0] if len(meetings) == 1 else None
         for vertex in vertices:
-            if type(vertex.node).room is not Node.room:
+            if _has_room(vertex):
                 self._limit_sources(vertex)
             if type(vertex.node).give_more is not Node.give_more:
-                self._below[vertex] = list(_gates_below(vertex, past_meetings=isinstance(vertex.node, Edge)))
+                below = _gates_below(vertex, past_meetings=isinstance(vertex.node, Edge))
+                self._below[vertex] = [gate for gate in below if not gate.vertex.fan_in or _may_wait(vertex, gate, only)]
 
     def _limit_sources(self, vertex: Vertex) -> None:
         above = [_above(one) for one in vertex.inputs]
@@ -64,10 +68,10 @@ class Demand:
 
         Nodes that wait for another input may wait for each other, in a ring: one has no room for the very source that the next
         one waits for. A bound that would stop everything for ever gives way (Parks, "Bounded Scheduling of Process Networks",
-        1995); one that waits for a call never does, because calls end.
+        1995); one that waits for a call never does, because calls end, nor does any while what waits for a call may bring more.
         """
         rooms = {source: self.room(source) for source in sources}
-        if any(rooms.values()):
+        if any(rooms.values()) or any(isinstance(edge.node, Edge) and edge.node.moving for edge in self._edges):
             return rooms
         return {source: self._room(source, waiting_for_others=False) for source in sources}
 
@@ -98,13 +102,29 @@ def _above(vertex: Vertex) -> dict[Vertex, None]:
 
 def _gates_below(vertex: Vertex, *, past_meetings: bool, crowded: bool = False) -> Iterator[Gate]:
     """What limits a node's results: not past where streams meet, because there it matters what comes when; except for edges,
-    whose results come when they can. What waits for another stream limits neither: they might wait for each other.
+    whose results come when they can.
     """
     for target, port in vertex.edges:
         if target.fan_in and not past_meetings:
             continue
-        if type(target.node).room is not Node.room and not target.fan_in:
+        if _has_room(target):
             yield Gate(target, (port,), crowded)
         if not target.node.absorbs:
             many = crowded or target.node.fans_out or target.meets_itself
             yield from _gates_below(target, past_meetings=past_meetings, crowded=many)
+
+
+def _has_room(vertex: Vertex) -> bool:
+    return type(vertex.node).room is not Node.room
+
+
+def _may_wait(edge: Vertex, gate: Gate, only: Vertex | None) -> bool:
+    """Whether an edge may wait for a node that waits for another stream: not if they could wait for each other, in a ring. They
+    cannot if no other node of the graph waits so, and what it waits for comes from other sources than what is in the edge.
+    """
+    others = [source for port, source in enumerate(gate.vertex.inputs) if port not in gate.ports]
+    return gate.vertex is only and not any(_sources(edge) & _sources(other) for other in others)
+
+
+def _sources(vertex: Vertex) -> set[Vertex]:
+    return {one for one in vertex.above if not one.inputs}

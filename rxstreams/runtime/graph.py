@@ -80,6 +80,7 @@ class Graph:
         self.fatal: Exception | None = None
         self.thread = threading.get_ident()
         self.woken: Callable[[], None] = lambda: None
+        self.got_on: Callable[[], None] = lambda: None
         self.open = True
         token = attached.set(self)
         try:
@@ -167,6 +168,7 @@ class Graph:
             vertex.wants_latest = bool(targets) and all(_is_last_view(target) for target in targets)
         self.timed = any(vertex.node.has_timers for vertex in self.vertices)
         self.one_by_one = self._find_clocks()
+        self._check_names()
         self.fan_ins = [vertex for vertex in self.vertices if vertex.fan_in]
         self.sources = [vertex for vertex in self.vertices if isinstance(vertex.node, Source)]
         self.stateful = [v for v in self.vertices if v.stream is not None and v.stream.operation.stateful]
@@ -179,6 +181,28 @@ class Graph:
         if self.numbered or not fuse(self):
             self.numbered = self.numbered or self.timed  # timers stand between records, so that these need numbers
             self._wire()
+
+    def _check_names(self) -> None:
+        """See that records which are to be named after where they come from can be.
+
+        Raises:
+            GraphError: If not.
+        """
+        for vertex in self.vertices:
+            identities = getattr(vertex.node, "identities", None)
+            if identities is None or identities.namer is not True:
+                continue
+            instead = "give with_id= a field's name or a function that names the value, or put it before that"
+            for before in vertex.above - {vertex}:
+                if before.node.gives_when_it_can or isinstance(before.node, Opaque):
+                    raise GraphError(
+                        f"{vertex.title}: with_id=True names records after where they come from, which is not known behind "
+                        f"{before.title}; {instead}"
+                    )
+            if sum(_makes_windows(before) for before in vertex.above) > 1:
+                raise GraphError(
+                    f"{vertex.title}: with_id=True cannot tell the windows of two operators before it apart; {instead}"
+                )
 
     def _wire(self) -> None:
         self._find_siblings()
@@ -351,6 +375,11 @@ class Graph:
                 records = [records[i] for i in sorted(range(len(places)), key=places.__getitem__)]  # ties: in the vertices' order
             self.outputs.setdefault(topic, []).extend(map(_as_record, repeat(Record), records))
 
+    def made_room(self) -> None:
+        """An edge has got on: there may be room, or something to give."""
+        self.got_on()
+        self.woken()
+
     def in_loop(self) -> bool:
         """Whether this is the run's thread."""
         return threading.get_ident() == self.thread
@@ -380,6 +409,10 @@ class Graph:
         """Return when all that nodes had under way has ended."""
         for vertex in self.vertices:
             await vertex.node.closed()
+
+
+def _makes_windows(vertex: Vertex) -> bool:
+    return vertex.stream is not None and vertex.stream.operation.kind == "windowed"
 
 
 def _is_last_view(vertex: Vertex) -> bool:

@@ -11,9 +11,11 @@ from rxstreams.errors import BrokerError, OffsetsError
 from rxstreams.failpoints import failpoint
 from rxstreams.feeds.source import Chunk, Source
 from rxstreams.log import Progress, logger
+from rxstreams.operators.calling import CallableSink
+from rxstreams.operators.edges import Edge
 from rxstreams.operators.sinks import TopicSink, ToTopic, ToView, ViewSink
 from rxstreams.runtime.checkpoints import Checkpoints, Stateful
-from rxstreams.runtime.edges import Pressure
+from rxstreams.runtime.edges import Pressure, name_of
 from rxstreams.runtime.graph import Graph
 from rxstreams.runtime.inputs import Inputs
 from rxstreams.runtime.limits import check_size, entries
@@ -78,7 +80,7 @@ class Task:
             on_pressure=self.pressure.changed,
             app=settings.app,
         )
-        self.graph.woken = self._wake
+        self.graph.woken, self.graph.got_on = self._wake, self._got_on
         self.table = f"{settings.app}.state"
         self.checkpoints = Checkpoints(self.graph.stores, table=self.table, key_groups=settings.key_groups)
         self.positions: dict[str, dict[int, int]] = {}
@@ -92,6 +94,9 @@ class Task:
         self.commit_before = 0.0
         self.inputs: Inputs
         self.handle: TaskHandle
+
+    def _got_on(self) -> None:
+        self.progressed = self.loop.time()
 
     def _wake(self) -> None:
         if self.graph.in_loop():
@@ -224,6 +229,9 @@ class Task:
         Raises:
             BrokerError: If so: whatever holds them back, a fetch that never returns or a call that never ends, a restart drops.
         """
+        if any(isinstance(vertex.node, Edge) and vertex.node.patient for vertex in self.graph.vertices):
+            self._got_on()  # it waits for what comes by itself
+            return
         for vertex in self.inputs.live:
             assert isinstance(vertex.node, Source)
             topic, at = vertex.node.feed.topic, self.positions.get(vertex.identity, {})
@@ -232,9 +240,14 @@ class Task:
             starts, ends = await self.broker.start_offsets(topic), await self.broker.end_offsets(topic)
             waiting = sum(abs(end - at.get(p, start)) for p, (start, end) in enumerate(zip(starts, ends)))
             if waiting:
-                stalled = f"no progress for {STALLED_AFTER:g} s, and {waiting:,} records wait"
+                stalled = f"no progress for {STALLED_AFTER:g} s, and {waiting:,} records wait{self._held_by()}"
                 raise BrokerError(f"app {self.settings.app!r}, topic {topic!r}: {stalled}")
         self.progressed = self.loop.time()
+
+    def _held_by(self) -> str:
+        """Which edge it is that brings nothing."""
+        full = [name_of(vertex) for vertex in self.graph.vertices if isinstance(vertex.node, Edge) and vertex.node.full]
+        return f" for {full[-1]}; calls that may take longer need timeout=" if full else ""
 
     def stop(self) -> None:
         """Finish the epoch, commit it, and return from ``work``."""
@@ -242,6 +255,8 @@ class Task:
         self._wake()
 
     def _over(self) -> bool:
+        if any(vertex.node.backlog for vertex, _ in self.graph.ends(CallableSink)):
+            return False
         if self.graph.complete:
             return True
         still = self.inputs.live or self.graph.posted or self.graph.waits_for_time

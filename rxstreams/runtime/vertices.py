@@ -319,7 +319,7 @@ class Vertex:
 
     def made_room(self) -> None:
         """An edge that was full may have room."""
-        self.graph.wake()
+        self.graph.made_room()
 
     def pressure(self, *, full: bool) -> None:
         self.graph.note_pressure(self, full)

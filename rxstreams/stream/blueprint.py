@@ -258,7 +258,7 @@ _SIDES = {
     "late": "those that go by event time have, such as windowed, the joins and dedup",
     "duplicates": "dedup(keep='first') has",
     "timed_out": "detect has",
-    "dropped": "bounded has",
+    "dropped": "edges have: bounded, rate_limit, map_async and its like, to_callable",
 }
 """The names of side streams, and which operators have one, for messages."""
 

@@ -108,25 +108,48 @@ def test_names_of_windows_are_their_bounds() -> None:
     virtual(main)
     assert sorted(named) == [
         f"shop:outbox:{key}"
-        for key in ("0:1000000000000:1000000005000:0", "1:1000000000000:1000000005000:0", "1:1000000005000:1000000010000:0")
+        for key in ("0:1000000000000:1000000005000:0:0", "1:1000000000000:1000000005000:0:0", "1:1000000005000:1000000010000:0:0")
     ]
 
 
-def test_names_of_what_no_single_record_made_are_numbers_that_go_on() -> None:
-    """After an operator whose results come when they can, a saved number is the name; plain functions get it, too."""
+def test_values_name_themselves_where_nothing_else_can() -> None:
+    """A field's name or a function does behind an operator whose results come when they can; `True` is refused there."""
+    named: list[str] = []
+    called = ops.map_async(Served(takes=lambda v: 0.0))
+    sent = ops.to_callable(lambda value, name: named.append(name), with_id=lambda value: f"v{value}")
+    virtual(lambda: run_through(range(3), called, sent))
+    assert [name.rpartition(":")[2] for name in named] == ["v0", "v10", "v20"]
+    with pytest.raises(GraphError, match=r"which is not known behind map_async\(.*\); give with_id= a field's name or a func"):
+        virtual(lambda: run_through(range(3), called, ops.to_callable(print, with_id=True)))
+
+
+def test_windows_of_two_operators_cannot_be_told_apart() -> None:
+    """So they are not named alike: the run does not begin."""
+    source = rxs.from_iterable([1], timestamp=lambda n: n, name="values")
+    one, other = (source.pipe(ops.windowed(rxs.tumbling(size), n=agg.count())) for size in (5, 9))
+    with pytest.raises(GraphError, match=r"with_id=True cannot tell the windows of two operators before it apart; give"):
+        rxs.explain_memory(one.pipe(ops.merge(other), ops.to_callable(print, with_id=True)))
+
+
+def test_what_has_no_name_is_a_failing_record() -> None:
+    """What an end has made is behind no single record."""
+    with pytest.raises(SinkError, match=r"no single record and no window is behind this value"):
+        virtual(lambda: run_through(range(3), ops.to_list(), ops.to_callable(lambda value, name: None, with_id=True)))
+
+
+def test_a_window_that_becomes_several_values_gives_each_a_name() -> None:
+    """Results of one window in a row are counted."""
     named: list[str] = []
 
     async def main() -> None:
-        broker = MemoryBroker()
-        for n in range(2):
-            await put(broker, range(n * 3, n * 3 + 3))
-            called = rxs.from_topic("in", int, until="end", finish=False).pipe(ops.map_async(Served(takes=lambda v: 0.0)))
-            sent = called.pipe(ops.to_callable(lambda value, name: named.append(name), with_id=True, name="outbox"))
-            async with rxs.start(sent, app="shop", broker=broker) as running:
-                await running.wait()
+        source = rxs.from_iterable([0], timestamp=lambda n: 1_000_000_000_000, name="values")
+        twice = source.pipe(ops.windowed(rxs.tumbling(5), n=agg.count()), ops.flat_map(lambda row: [row, row]))
+        sent = twice.pipe(ops.to_callable(lambda row, name: named.append(name), with_id=True, name="outbox"))
+        async with rxs.start(sent, app="shop", broker="memory://") as running:
+            await running.wait()
 
     virtual(main)
-    assert named == [f"shop:outbox:#{n}" for n in range(1, 7)]
+    assert [name[-4:] for name in named] == [":0:0", ":0:1"]
 
 
 def test_a_blocking_function_in_a_thread_holds_nobody_up() -> None:
