@@ -8,7 +8,7 @@ EDGES = "tests/flow/test_edges.py::test_"
 CALLS = "tests/flow/test_calls.py::test_"
 SINKS = "tests/flow/test_sinks.py::test_"
 ENRICH = "tests/flow/test_enrich.py::test_"
-LAWS = "tests/flow/test_async_laws.py::test_calls_give_what_a_plain_operator_gives_whatever_crashes"
+WAKING = "tests/flow/test_waking.py::test_"
 ONCE = f"{EDGES}what_waits_in_an_edge_is_saved_and_comes_out_once"
 AGAIN = f"{CALLS}what_is_under_way_at_a_crash_is_called_for_again_and_counts_once"
 
@@ -36,12 +36,12 @@ MUTANTS = [
     ),
     mutant(
         "a record that is worked on is not dropped", "operators/edges.py",
-        "if held.stage == WAITING]", "]",
+        "for one in self.held.values() if one.stage == WAITING]", "for one in self.held.values()]",
         f"{EDGES}what_is_being_called_for_is_not_dropped",
     ),
     mutant(
         "what is dropped is on the side stream", "operators/edges.py",
-        '                self.host.aside("dropped", self.batch_of(dropped))\n', "                pass\n",
+        '        self.host.aside("dropped", self.batch_of(going))\n', "        pass\n",
         f"{EDGES}a_policy_drops_what_it_says",
     ),
     mutant(
@@ -51,7 +51,7 @@ MUTANTS = [
     ),
     mutant(
         "the watermark waits for what is held", "operators/edges.py",
-        "return least_time([one.time for one in self.held.values()])", "return least_time([])",
+        "return times[0][0] if times else END", "return END",
         f"{CALLS}watermarks_do_not_overtake_what_is_under_way",
     ),
     mutant(
@@ -137,12 +137,12 @@ MUTANTS = [
     ),
     mutant(
         "a record's name is saved with it", "operators/calling.py",
-        "return (*super().saved(one), one.ident)", "return super().saved(one)",
+        "one.ident if self.identities is not None else None)", "None)",
         f"{SINKS}names_are_the_same_for_the_same_record_after_a_crash",
     ),
     mutant(
         "a rate limit is saved", "operators/bounding.py",
-        '            self.put("went", list(self.times))\n', "            pass\n",
+        '            self.put("went", list(self.recent))\n', "            pass\n",
         f"{EDGES}a_rate_limit_holds_in_every_window_of_time_and_over_a_restart",
     ),
     mutant(
@@ -154,5 +154,70 @@ MUTANTS = [
         "a feed is given what it saved", "runtime/inputs.py",
         "saved = dict(vertex.node.states)", "saved: dict[object, object] = {}",
         "tests/feeds/test_saved_notes.py::test_a_feed_goes_on_from_what_it_saved_when_a_run_is_started_again",
+    ),
+    mutant(
+        "what has its turn goes on in a subscription", "operators/calls.py",
+        "            self.drain()\n", "            pass\n",
+        f"{WAKING}two_calls_in_a_row_go_on_in_a_subscription",
+    ),
+    mutant(
+        "a rate limit waits for room below", "operators/bounding.py",
+        "        if turn <= now:\n", "        if False:\n",
+        f"{WAKING}a_rate_limit_waits_for_room_without_turning_round_and_round",
+    ),
+    mutant(
+        "what comes by itself is waited for", "runtime/task.py",
+        "if any(isinstance(vertex.node, Edge) and vertex.node.patient for", "if any(False for",
+        f"{WAKING}a_run_waits_for_what_comes_by_itself",
+    ),
+    mutant(
+        "what was dropped leaves the queues", "operators/edges.py",
+        "        self.purge()\n", "",
+        f"{WAKING}a_policy_that_drops_holds_its_bound_while_calls_are_slow",
+    ),
+    mutant(
+        "an edge waits for a node that waits for another stream", "runtime/demand.py",
+        "if not gate.vertex.fan_in or _may_wait(vertex, gate, only)]", "if not gate.vertex.fan_in]",
+        f"{WAKING}a_meeting_holds_its_bound_behind_an_edge",
+    ),
+    mutant(
+        "a run makes its calls before it ends", "runtime/task.py",
+        "        if any(vertex.node.backlog for vertex, _ in self.graph.ends(CallableSink)):\n            return False\n", "",
+        f"{WAKING}all_calls_are_made_where_a_run_ends_early_below",
+    ),
+    mutant(
+        "no call is begun after the end", "operators/calls.py",
+        "while not self.closing and (ones := self.next_ones()):", "while ones := self.next_ones():",
+        f"{WAKING}no_call_is_begun_after_the_end_or_an_error",
+    ),
+    mutant(
+        "whatever a call raises is heard of", "operators/calls.py",
+        "            except BaseException as raised:\n", "            except Exception as raised:\n",
+        f"{WAKING}whatever_a_call_raises_is_heard_of",
+    ),
+    mutant(
+        "a thread's StopIteration is an error", "operators/threads.py",
+        "    except StopIteration as error:\n", "    except ZeroDivisionError as error:\n",
+        f"{WAKING}a_thread_that_raises_stop_iteration_fails",
+    ),
+    mutant(
+        "a key is told from another of another type", "operators/enriching.py",
+        "typed = [(type(key), key) for key in keys]  # 1 is not True", "typed = [(object, key) for key in keys]",
+        f"{WAKING}one_of_several_that_has_no_key_is_alone",
+    ),
+    mutant(
+        "the wait between attempts is bounded", "operators/calls.py",
+        "min((retry.backoff or 0.0) * 2 ** min(attempt - 1, 30), LONGEST_BACKOFF)", "(retry.backoff or 0.0) * 2 ** (attempt - 1)",
+        f"{WAKING}many_attempts_are_made_without_growing_waits_beyond_measure",
+    ),
+    mutant(
+        "names are refused where they would change", "runtime/graph.py",
+        "                if before.node.gives_when_it_can or isinstance(before.node, Opaque):\n", "                if False:\n",
+        f"{SINKS}values_name_themselves_where_nothing_else_can",
+    ),
+    mutant(
+        "a run goes on giving where there is room", "runtime/graph.py",
+        "                if 0 < vertex.node.backlog < waiting:\n", "                if False:\n",
+        f"{EDGES}what_there_is_room_for_again_and_again_goes_at_once",
     ),
 ]  # fmt: skip

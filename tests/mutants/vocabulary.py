@@ -117,7 +117,8 @@ MUTANTS = [
     mutant(
         "a ring of waiting nodes gives way",
         "runtime/demand.py",
-        "        if any(rooms.values()):\n            return rooms\n",
+        "        if any(rooms.values()) or any(isinstance(edge.node, Edge) and edge.node.moving for edge in self._edges):\n"
+        "            return rooms\n",
         "        return rooms\n",
         f"{WORDS}zips_that_wait_for_each_other_do_not_stop_for_ever",
     ),
