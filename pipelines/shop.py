@@ -31,7 +31,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import cyclopts
 import msgspec
@@ -159,7 +159,10 @@ def _json(value: Any, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
-def main(*, host: str = "127.0.0.1", port: int = 8000, broker: BrokerUrl = SHOP, max_backlog: int = MAX_BACKLOG) -> None:
+MaxBacklog = Annotated[int, cyclopts.Parameter(validator=cyclopts.validators.Number(gte=1))]
+
+
+def main(*, host: str = "127.0.0.1", port: int = 8000, broker: BrokerUrl = SHOP, max_backlog: MaxBacklog = MAX_BACKLOG) -> None:
     """Serve the shop until Ctrl-C.
 
     Args:

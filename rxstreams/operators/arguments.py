@@ -23,6 +23,7 @@ __all__ = [
     "check_flag",
     "check_function",
     "check_name",
+    "check_no_awaitable",
     "check_savable",
     "check_scheduler",
     "column_of",
@@ -108,6 +109,14 @@ def check_flag(where: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise ConfigError(f"{where}: expected True or False, got {value!r}")
     return value
+
+
+def check_no_awaitable(node: Node, kind: str, result: Any) -> None:
+    """End the output of a node whose function, no coroutine function itself, returned what somebody would have to await."""
+    if hasattr(result, "__await__"):
+        if hasattr(result, "close"):
+            result.close()  # or Python would tell that nobody has awaited it
+        node.fail(TypeError(f"the function returned an awaitable, which is no value; {_WAITING[kind]}"))
 
 
 def check_name(where: str, name: Any, *, or_none: bool = True) -> Any:

@@ -13,7 +13,7 @@ from reactivex.internal.utils import NotSet
 
 from rxstreams.batch import Batch
 from rxstreams.errors import ConfigError, GraphError, Policy, check_policy
-from rxstreams.operators.arguments import check_function, check_name
+from rxstreams.operators.arguments import check_function, check_name, check_no_awaitable
 from rxstreams.state.codec import TAGGED
 from rxstreams.stream import Node, Operation, Stream, operator
 from rxstreams.stream.loops import Loop
@@ -59,6 +59,8 @@ class Map(Node):
 
     def batch(self, b: Batch, port: int) -> None:
         results, b = self.each(self.mapper, b)
+        if results and self.host.durable:
+            check_no_awaitable(self, "map", results[0])
         self.emit(b.of(results))
 
     def join(self, loop: Loop) -> bool:
@@ -94,6 +96,8 @@ class Filter(Node):
 
     def batch(self, b: Batch, port: int) -> None:
         mask, b = self.each(self.predicate, b)
+        if mask:
+            check_no_awaitable(self, "filter", mask[0])
         self.emit(b.where(mask))
 
     def join(self, loop: Loop) -> bool:

@@ -346,22 +346,27 @@ def _signals(begun: list[Running]) -> Iterator[None]:
     stops: list[asyncio.Task[None]] = []
     first = True
 
+    # A writer's thread that waits for its turn cannot be told to stop, nor a function that blocks the loop; what was to be
+    # committed has been dropped.
+    last = threading.Timer(STOP_WITHIN + 1.0, os._exit, (0,))
+    last.daemon = True
+
     def stop() -> None:
         stops.append(loop.create_task(begun[0].stop()))
-        # A writer's thread that waits for its turn cannot be told to stop; what it was to commit has been dropped.
-        loop.call_later(STOP_WITHIN + 1.0, os._exit, 0)
 
     def on_signal(number: int, _: object) -> None:
         nonlocal first
         if not first or not begun:
             os._exit(128 + number if not first else 0)  # before it has begun there is nothing to commit
         first = False
+        last.start()
         loop.call_soon_threadsafe(stop)
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
+        last.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -58,7 +58,7 @@ class Intake(Generic[A]):
             about again.
         backlog: How much the topic's reader may leave unread. What was acknowledged once still gets its answer.
         forged: Says of a request's headers and raw body why it is not from whom it should be; None is that it is. 401 otherwise.
-        token: The header with the idempotency key.
+        token: The header with the idempotency key; None is that there is none.
         answer: What is answered, and remembered, of the record's bytes.
         max_bytes: The longest body that is taken.
         remember: How many idempotency keys are kept.
@@ -75,7 +75,7 @@ class Intake(Generic[A]):
         refuse: Callable[[Any], Awaitable[str | None]] | None = None,
         backlog: Backlog | None = None,
         forged: Callable[[Headers, bytes], str | None] | None = None,
-        token: str = "Idempotency-Key",
+        token: str | None = "Idempotency-Key",
         answer: Callable[[bytes], bytes] = bytes,
         max_bytes: int = 65_536,
         remember: int = 100_000,
@@ -108,7 +108,9 @@ class Intake(Generic[A]):
         problem = None if self._forged is None else self._forged(request.headers, body)
         if problem is not None:
             return _refusal(401, None, problem)
-        token = request.headers.get(self._token)
+        if not body and self._decode is not bytes:
+            return _refusal(422, None, "expected a body of JSON, got nothing")
+        token = None if self._token is None else request.headers.get(self._token)
         if token is not None and not 0 < len(token) <= _KEY_LENGTH:
             return _refusal(422, self._token, f"expected 1 to {_KEY_LENGTH} characters, got {len(token)}")
         try:

@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from rxstreams.errors import ConfigError
+from rxstreams.errors import ConfigError, seconds
+from rxstreams.operators.arguments import check_count, check_name
 from rxstreams.web.backlog import Backlog
 from rxstreams.web.intake import Intake
 
@@ -34,8 +35,9 @@ class Signature:
     clock: Callable[[], float] = field(default=time.time, repr=False)
 
     def __post_init__(self) -> None:
-        if not self._secrets or not all(self._secrets):
-            raise ConfigError("webhook: expected a secret that is not empty, since anybody could sign with that")
+        several = [self.secret] if isinstance(self.secret, str | bytes) else self.secret
+        if not isinstance(several, Sequence) or not several or not all(isinstance(one, str | bytes) and one for one in several):
+            raise ConfigError("webhook(secret): expected a text or bytes, or several, none empty: anybody could sign with that")
         fields = sorted(self._prefixes)
         if fields not in (["hex"], ["base64"], ["hex", "timestamp"], ["base64", "timestamp"]):
             raise ConfigError(f"webhook: expected a format such as 'sha256={{hex}}', got {self.format!r}")
@@ -87,7 +89,7 @@ def webhook(
     tolerance: float = 300.0,
     body: Any = msgspec.Raw,
     key: Callable[[Any], str | None] = lambda _: None,
-    delivery: str = "X-GitHub-Delivery",
+    delivery: str | None = "X-GitHub-Delivery",
     backlog: Backlog | None = None,
     max_bytes: int = 1_000_000,
 ) -> Intake[Any]:
@@ -112,10 +114,19 @@ def webhook(
         body: What a body must be: ``msgspec.Raw`` is any JSON, kept as it is; a msgspec Struct keeps what it names; None is
             anything, whether JSON or not.
         key: The record's key, of the body; records of one key stay in order.
-        delivery: The header with the delivery's id, which is the same when the service tries again.
+        delivery: The header with the delivery's id, which is the same when the service tries again; None where it sends none, as
+            Stripe, whose bodies have an id: ``dedup`` by that.
         backlog: How much the topic's reader may leave unread.
         max_bytes: The longest body that is taken.
+
+    Raises:
+        ConfigError: If an argument is wrong.
     """
+    for name, value in {"topic": topic, "header": header, "format": format}.items():
+        check_name(f"webhook({name})", value, or_none=False)
+    check_name("webhook(delivery)", delivery)
+    seconds("webhook(tolerance)", tolerance)
+    check_count("webhook(max_bytes)", max_bytes, least=1)
     return Intake(
         topic,
         body,

@@ -288,3 +288,11 @@ def test_values_from_other_threads_are_called_for_at_once() -> None:
         came, ends = runner.run(main())
     assert came == list(range(200))
     assert ends["cancelled"] >= 1
+
+
+@pytest.mark.parametrize(("make", "instead"), [(ops.map, "map_async"), (ops.filter, "filter_async")])
+def test_a_lambda_that_returns_a_coroutine_is_told(make: Any, instead: str) -> None:
+    """It looks like a plain function when the pipeline is built; at its first record the error names the operator to use."""
+    served = Served()
+    with pytest.raises(GraphError, match=rf"returned an awaitable, which is no value; use {instead}"):
+        virtual(lambda: run_through([1], make(lambda value: served(value + 1))))

@@ -616,3 +616,30 @@ async def test_state_that_outgrows_its_limit_stops_the_run_before_its_commit() -
     assert (await broker.committed("app"), len(await got(broker))) == ({("in", 0): 1000}, 1000)
     await ran(broker, keys, state_limit=1_000_000)
     assert await got(broker) == list(range(9000))
+
+
+def test_a_signal_ends_a_process_whose_loop_is_blocked() -> None:
+    """What blocks the loop cannot be told to stop: the process ends when the time to stop is over, without a second signal."""
+    code = """
+import time
+from rxstreams.runtime import running
+import rxstreams as rxs
+from rxstreams import operators as ops
+
+def block(value):
+    print("blocked", flush=True)
+    time.sleep(3600)
+
+running.STOP_WITHIN = 0.1
+rxs.run(rxs.from_iterable([1]).pipe(ops.map(block)), app="blocked", broker="memory://")
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "blocked\n"
+        process.terminate()
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()  # type: ignore[union-attr]  # it is a pipe

@@ -53,6 +53,28 @@ class Hooks:
 
 
 @pytest.mark.asyncio
+async def test_a_service_may_send_no_delivery_id() -> None:
+    """With `delivery=None` each post is a record; a body of nothing is told as such."""
+    async with Hooks(delivery=None) as hooks:
+        assert [await hooks.post(signed()) for _ in range(2)] == [(202, {"status": "taken"})] * 2
+        assert await hooks.records() == [BODY, BODY]
+        status, told = await hooks.post(signed(b""), b"")
+        assert (status, told["reason"]) == (422, "expected a body of JSON, got nothing")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"secret": None}, {"secret": [""]}, {"header": None}, {"delivery": 5}, {"tolerance": -1}, {"max_bytes": 0}, {"topic": ""}],
+    ids=str,
+)
+def test_wrong_arguments_are_refused_when_built(wrong: dict[str, Any]) -> None:
+    """The message names the argument."""
+    (name,) = wrong
+    with pytest.raises(ConfigError, match=rf"webhook\({name}\)"):
+        webhook(**{"topic": "pushes", "secret": "s"} | wrong)
+
+
+@pytest.mark.asyncio
 async def test_a_signed_delivery_becomes_one_record_as_it_came() -> None:
     """Byte for byte; the same delivery again is answered, also after a restart, and another one is another record."""
     async with Hooks() as hooks:
