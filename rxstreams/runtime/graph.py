@@ -23,7 +23,7 @@ from rxstreams.operators.sinks import TopicSink, ViewSink
 from rxstreams.runtime.demand import Demand
 from rxstreams.runtime.failures import Failure
 from rxstreams.runtime.fusion import fuse
-from rxstreams.runtime.naming import name_vertices
+from rxstreams.runtime.naming import check_ids, name_vertices
 from rxstreams.runtime.opaque import Opaque
 from rxstreams.runtime.passing import PassingTime
 from rxstreams.runtime.vertices import LAST, MOST_LEVELS, Vertex
@@ -168,7 +168,7 @@ class Graph:
             vertex.wants_latest = bool(targets) and all(_is_last_view(target) for target in targets)
         self.timed = any(vertex.node.has_timers for vertex in self.vertices)
         self.one_by_one = self._find_clocks()
-        self._check_names()
+        check_ids(self.vertices)
         self.fan_ins = [vertex for vertex in self.vertices if vertex.fan_in]
         self.sources = [vertex for vertex in self.vertices if isinstance(vertex.node, Source)]
         self.stateful = [v for v in self.vertices if v.stream is not None and v.stream.operation.stateful]
@@ -181,28 +181,6 @@ class Graph:
         if self.numbered or not fuse(self):
             self.numbered = self.numbered or self.timed  # timers stand between records, so that these need numbers
             self._wire()
-
-    def _check_names(self) -> None:
-        """See that records which are to be named after where they come from can be.
-
-        Raises:
-            GraphError: If not.
-        """
-        for vertex in self.vertices:
-            identities = getattr(vertex.node, "identities", None)
-            if identities is None or identities.namer is not True:
-                continue
-            instead = "give with_id= a field's name or a function that names the value, or put it before that"
-            for before in vertex.above - {vertex}:
-                if before.node.gives_when_it_can or isinstance(before.node, Opaque):
-                    raise GraphError(
-                        f"{vertex.title}: with_id=True names records after where they come from, which is not known behind "
-                        f"{before.title}; {instead}"
-                    )
-            if sum(_makes_windows(before) for before in vertex.above) > 1:
-                raise GraphError(
-                    f"{vertex.title}: with_id=True cannot tell the windows of two operators before it apart; {instead}"
-                )
 
     def _wire(self) -> None:
         self._find_siblings()
@@ -409,10 +387,6 @@ class Graph:
         """Return when all that nodes had under way has ended."""
         for vertex in self.vertices:
             await vertex.node.closed()
-
-
-def _makes_windows(vertex: Vertex) -> bool:
-    return vertex.stream is not None and vertex.stream.operation.kind == "windowed"
 
 
 def _is_last_view(vertex: Vertex) -> bool:

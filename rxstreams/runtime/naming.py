@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from rxstreams.errors import ConfigError
+from rxstreams.errors import ConfigError, GraphError
 from rxstreams.feeds.source import Source
+from rxstreams.runtime.opaque import Opaque
 
 if TYPE_CHECKING:
     from rxstreams.runtime.vertices import Vertex
 
-__all__ = ["name_vertices"]
+__all__ = ["check_ids", "name_vertices"]
 
 
 def name_vertices(vertices: Iterable[Vertex]) -> None:
@@ -69,3 +70,28 @@ def _fingerprint(vertex: Vertex) -> str:
 
 def _text(value: object) -> str:
     return value.__qualname__ if isinstance(value, type) else repr(value)
+
+
+def check_ids(vertices: Iterable[Vertex]) -> None:
+    """See that records which are to be named after where they come from (``with_id=True``) can be.
+
+    Raises:
+        GraphError: If not.
+    """
+    for vertex in vertices:
+        identities = getattr(vertex.node, "identities", None)
+        if identities is None or identities.namer is not True:
+            continue
+        instead = "give with_id= a field's name or a function that names the value, or put it before that"
+        for before in vertex.above - {vertex}:
+            if before.node.gives_when_it_can or isinstance(before.node, Opaque):
+                raise GraphError(
+                    f"{vertex.title}: with_id=True names records after where they come from, which is not known behind "
+                    f"{before.title}; {instead}"
+                )
+        if sum(map(_makes_windows, vertex.above)) > 1:
+            raise GraphError(f"{vertex.title}: with_id=True cannot tell the windows of two operators before it apart; {instead}")
+
+
+def _makes_windows(vertex: Vertex) -> bool:
+    return vertex.stream is not None and vertex.stream.operation.kind == "windowed"

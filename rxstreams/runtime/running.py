@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import signal
 import socket
 import sys
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +41,7 @@ from rxstreams.runtime.guarantee import Guarantee, guarantee_of
 from rxstreams.runtime.health import Health
 from rxstreams.runtime.offsets import Offsets, check_offsets
 from rxstreams.runtime.settings import STATE_LIMIT, Settings, Statistics
+from rxstreams.runtime.signals import stopped_by_signals
 from rxstreams.runtime.task import Task
 from rxstreams.state.keys import internal
 from rxstreams.stream import Stream
@@ -300,7 +299,7 @@ def run(
 
     async def main() -> None:
         begun: list[Running] = []
-        with _signals(begun), ExitStack() as watch:
+        with stopped_by_signals(begun, STOP_WITHIN), ExitStack() as watch:
             async with start(
                 *streams,
                 app=app,
@@ -330,45 +329,6 @@ def run(
     finally:
         gc.set_threshold(*thresholds)
         gc.unfreeze()
-
-
-@contextmanager
-def _signals(begun: list[Running]) -> Iterator[None]:
-    """SIGINT and SIGTERM stop the run that has begun; one that has not, or a second signal, ends the process at once.
-
-    The handlers are Python's, not the loop's: they are called even while a user's function blocks the loop. What is to be done
-    in the loop they hand over to it. (Only the main thread may set handlers; elsewhere signals are its business.)
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    loop = asyncio.get_running_loop()
-    stops: list[asyncio.Task[None]] = []
-    first = True
-
-    # A writer's thread that waits for its turn cannot be told to stop, nor a function that blocks the loop; what was to be
-    # committed has been dropped.
-    last = threading.Timer(STOP_WITHIN + 1.0, os._exit, (0,))
-    last.daemon = True
-
-    def stop() -> None:
-        stops.append(loop.create_task(begun[0].stop()))
-
-    def on_signal(number: int, _: object) -> None:
-        nonlocal first
-        if not first or not begun:
-            os._exit(128 + number if not first else 0)  # before it has begun there is nothing to commit
-        first = False
-        last.start()
-        loop.call_soon_threadsafe(stop)
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        last.cancel()
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _loop_runs() -> bool:

@@ -211,8 +211,8 @@ MUTANTS = [
         f"{WAKING}many_attempts_are_made_without_growing_waits_beyond_measure",
     ),
     mutant(
-        "names are refused where they would change", "runtime/graph.py",
-        "                if before.node.gives_when_it_can or isinstance(before.node, Opaque):\n", "                if False:\n",
+        "names are refused where they would change", "runtime/naming.py",
+        "            if before.node.gives_when_it_can or isinstance(before.node, Opaque):\n", "            if False:\n",
         f"{SINKS}values_name_themselves_where_nothing_else_can",
     ),
     mutant(

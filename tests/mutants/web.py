@@ -79,8 +79,8 @@ MUTANTS = [
     mutant(
         "no empty secret",
         "web/webhook.py",
-        "if not self._secrets or not all(self._secrets):",
-        "if not self._secrets:",
+        "isinstance(one, str | bytes) and one for one in several)",
+        "isinstance(one, str | bytes) for one in several)",
         f"{HOOK}what_nobody_could_sign_or_anybody_is_refused",
     ),
     mutant(
