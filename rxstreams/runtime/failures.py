@@ -74,7 +74,11 @@ def explain(vertex: Vertex, error: Exception, batch: Batch, index: int, attempts
     """All that is known of record ``index`` of a batch at which ``error`` was raised."""
     value = batch.values[index]
     pushed = vertex.graph.pushed
-    at = batch.order[index] if batch.order is not None and pushed is not None else None
+    at: float | None = None
+    if batch.order is not None:
+        at = batch.order[index]
+    elif not vertex.inputs:
+        at = index  # where nobody asks for order numbers no policy leaves out records, so a source's are those of the chunk
     source = original = key = None
     headers: tuple[Header, ...] = ()
     if pushed is not None:

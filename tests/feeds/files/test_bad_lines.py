@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 import rxstreams as rxs
+from rxstreams import aggregates as agg, operators as ops
 from rxstreams.brokers.memory import MemoryBroker
 from rxstreams.errors import DecodeError, OperatorError, TimestampError
+from rxstreams.feeds.files import from_files
 from tests.feeds.files.reading import Order, dead, fails_once, lines, passed, run, write
 
 GOOD, BETTER = lines([1]), lines([2])
@@ -59,6 +61,24 @@ async def test_without_a_policy_the_run_stops_and_says_where(tmp_path: Path) -> 
         await run(path)
     with pytest.raises(OperatorError, match=rf"{path}, line 2501, value"):
         await run(path, step=lambda order: 1 / (order.id - 2500))
+
+
+@pytest.mark.asyncio
+async def test_a_bad_line_has_its_place_whatever_comes_behind_the_source(tmp_path: Path) -> None:
+    """Where nobody asks for the records' order, too; and so has a record whose time cannot be read."""
+    path = tmp_path / "a.ndjson"
+    path.write_bytes(lines(range(3000)) + b"{\n")
+    for step in (ops.to_topic("out"), ops.do_action(lambda _: None)):
+        with pytest.raises(DecodeError, match=rf"offset 3000, {path}, line 3001"):
+            await _through(from_files(path, Order).pipe(step))
+    late = from_files(path, bytes, timestamp=lambda line: 1 // (line != b"{"))
+    with pytest.raises(TimestampError, match=rf"offset 3000, {path}, line 3001"):
+        await _through(late.pipe(ops.key_by(bool), ops.windowed(rxs.tumbling(60), n=agg.count()), ops.to_topic("out")))
+
+
+async def _through(stream: rxs.Stream[Any]) -> None:
+    async with rxs.start(stream, app="files", broker=MemoryBroker()) as running:
+        await running.wait()
 
 
 @pytest.mark.asyncio
@@ -153,8 +173,6 @@ async def test_a_time_that_cannot_be_read_or_is_absurd_is_bad(tmp_path: Path) ->
 
 
 async def _timed(path: Path, **options: Any) -> list[Any]:
-    from rxstreams import aggregates as agg, operators as ops
-
     seen: list[Any] = []
     stream = passed(path, step=lambda order: order.id, **options).pipe(
         ops.do_action(seen.append), ops.key_by(bool), ops.windowed(rxs.tumbling(60), n=agg.count()), ops.to_topic("windows")
