@@ -28,7 +28,7 @@ def patterns_of(pattern: Any) -> tuple[str, ...]:
     """
     given = [pattern] if isinstance(pattern, str | os.PathLike) else pattern
     if isinstance(given, list | tuple) and given and all(isinstance(one, str | os.PathLike) for one in given):
-        patterns = tuple(os.fspath(one) for one in given)
+        patterns = tuple(os.path.expanduser(os.fspath(one)) for one in given)
         if all(isinstance(one, str) and one for one in patterns):
             return patterns
     raise ConfigError(f"from_files(pattern): expected a path, a glob, or a list of these, got {pattern!r}")
