@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import msgspec
@@ -21,32 +22,50 @@ class Known(msgspec.Struct, frozen=True):
     ended: bool = False
     """Whether that is all that there was."""
     size: int = 0
-    """The file's size then."""
+    """The file's size when it was opened; ``inode`` and ``mtime_ns`` are of then, too."""
     inode: int = 0
     head: int = 0
     """How many of its first bytes ``crc`` is of."""
     crc: int = 0
+    mtime_ns: int = 0
+    mark: int = 0
+    """A byte that surely was there: the end of what was read, or of a packed file; ``tail`` is a checksum before it."""
+    tail: int = 0
 
     @staticmethod
-    def of(file: File) -> Known:
+    def of(file: File, *, grows: bool) -> Known:
         """A file that is to be read from its start."""
         status = file.status
-        head = min(HEAD, status.st_size)
-        return Known(size=status.st_size, inode=status.st_ino, head=head, crc=file.checksum(head))
+        size, head = status.st_size, min(HEAD, status.st_size)
+        known = Known(size=size, inode=status.st_ino, head=head, crc=file.checksum(head), mtime_ns=status.st_mtime_ns)
+        return known if grows else known.marked(file, size)
+
+    def marked(self, file: File, mark: int) -> Known:
+        """With the last bytes before a place to be known by."""
+        return msgspec.structs.replace(self, mark=mark, tail=file.checksum(mark))
 
     def at(self, place: Place, *, ended: bool) -> list[Any]:
         """What to save when it was read that far."""
-        return [*place, ended, self.size, self.inode, self.head, self.crc]
+        return [*place, ended, *msgspec.structs.astuple(self)[3:]]
+
+    def looks_like(self, status: os.stat_result) -> bool:
+        """Whether size and time are just as they were."""
+        return (status.st_size, status.st_mtime_ns) == (self.size, self.mtime_ns)
 
     def stands_for(self, file: File, *, grows: bool) -> str:
-        """Nothing if this is the file that was read, or had been; else how it is another."""
-        size = file.status.st_size
-        if grows and size < self.byte:
-            return f"it has {size:,} bytes, and was read up to byte {self.byte:,}"
-        if not grows and size != self.size:
-            return f"it has {size:,} bytes, and had {self.size:,}"
+        """Nothing if this is the file that was read, or had been; else how it is another.
+
+        A packed file that was being copied may be there whole under another inode; its last bytes hardly lie.
+        """
+        status = file.status
+        if status.st_ino != self.inode and not self.looks_like(status) and (grows or self.ended):
+            return "another file was put in its place, or a copy that did not keep the time"
+        if status.st_size < self.mark:
+            return f"it has {status.st_size:,} bytes, and was read up to byte {self.mark:,}"
         if file.checksum(self.head) != self.crc:
             return "it begins otherwise"
+        if file.checksum(self.mark) != self.tail:
+            return f"there is something else before byte {self.mark:,}"
         return ""
 
     def fits(self, file: File) -> bool:

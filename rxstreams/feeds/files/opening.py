@@ -13,10 +13,10 @@ from zlib import crc32
 from rxstreams.errors import ConfigError, FeedError
 from rxstreams.feeds.files.matching import Compression
 
-__all__ = ["HEAD", "File", "needed", "zstd_library"]
+__all__ = ["HEAD", "CutOff", "File", "needed", "zstd_library"]
 
 HEAD = 1024
-"""By so many of its first bytes a file is known again."""
+"""By so many of its first bytes a file is known again, and by so many before a place."""
 BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
@@ -35,6 +35,17 @@ def needed(module: str, what: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise ConfigError(f"from_files: {what} needs {module}: pip install 'rxstreams[batch]'") from error
+
+
+class CutOff(FeedError):
+    """A file that ends in the middle."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(_unreadable(name, "ends in the middle: it was cut off, or is still being written"))
+
+
+def _unreadable(name: str, what: str) -> str:
+    return f"{name} cannot be read on: {what}. Put it there whole, and start again; what was committed stays"
 
 
 class File:
@@ -120,13 +131,17 @@ class File:
         """The byte before a place and the one behind it, of a file that is not packed."""
         return os.pread(self._raw.fileno(), 2, byte - 1)
 
-    def checksum(self, size: int) -> int:
-        """Of the first bytes."""
-        return crc32(self.head(size))
+    def before(self, byte: int, size: int) -> bytes:
+        """The bytes before a place of the file as it is packed, ``size`` at most."""
+        start = max(byte - size, 0)
+        return os.pread(self._raw.fileno(), byte - start, start)
+
+    def checksum(self, byte: int) -> int:
+        """Of the last bytes before a place."""
+        return crc32(self.before(byte, HEAD))
 
     def _damaged(self, error: Exception) -> FeedError:
-        what = "ends in the middle: it was cut off, or is still being written" if isinstance(error, EOFError) else str(error)
-        return FeedError(f"{self.name} cannot be read on: {what}. Put it there whole, and start again; what was committed stays")
+        return CutOff(self.name) if isinstance(error, EOFError) else FeedError(_unreadable(self.name, str(error)))
 
     def close(self) -> None:
         """Give the file back to the system."""

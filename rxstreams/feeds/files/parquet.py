@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from functools import partial
 
 from rxstreams.errors import FeedError
-from rxstreams.feeds.files.opening import File, needed
+from rxstreams.feeds.files.opening import CutOff, File, needed
 from rxstreams.feeds.files.stretches import PIECE, Place, Stretch
 
 __all__ = ["ParquetReader"]
 
 ROWS = "SELECT * FROM read_parquet(?, hive_partitioning = false) OFFSET ?"
+MAGIC = b"PAR1"
+"""A file's first bytes, and its last, which are written when it is complete."""
 
 
 class ParquetReader:
@@ -30,6 +32,7 @@ class ParquetReader:
     def stretches(self) -> Iterator[Stretch]:
         """The rows, in the order of the file."""
         duckdb = needed("duckdb", "Parquet")
+        self._refuse_others()
         with duckdb.connect(config={"threads": 1}) as database:
             try:
                 found = database.execute(ROWS, [glob.escape(os.path.abspath(self.file.name)), self.place.byte])
@@ -39,7 +42,16 @@ class ParquetReader:
                     values = [dict(zip(names, row)) for row in rows]
                     yield Stretch(values, self.place, partial(_places, at.byte, len(rows)))
             except duckdb.Error as error:
-                raise FeedError(f"{self.file.name} cannot be read on as Parquet: {error}") from error
+                problem = str(error).partition("\n")[0]  # the rest shows the query
+                raise FeedError(f"{self.file.name} cannot be read on as Parquet: {problem}") from error
+
+    def _refuse_others(self) -> None:
+        """Say of what is no Parquet, or not all of it, what it is instead."""
+        begin, size = self.file.head(len(MAGIC)), self.file.status.st_size
+        if not MAGIC.startswith(begin):
+            raise FeedError(f"{self.file.name} cannot be read on as Parquet: it is none, it begins with {begin!r}")
+        if size < 2 * len(MAGIC) or self.file.before(size, len(MAGIC)) != MAGIC:
+            raise CutOff(self.file.name)
 
 
 def _places(at: int, n: int) -> list[Place]:

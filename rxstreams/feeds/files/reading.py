@@ -11,10 +11,11 @@ import msgspec
 from rxstreams.errors import FeedError
 from rxstreams.feeds.files.known import Known
 from rxstreams.feeds.files.matching import matched
-from rxstreams.feeds.files.opening import File
+from rxstreams.feeds.files.opening import CutOff, File
 from rxstreams.feeds.files.stretches import Headers, Place, Stretch
 from rxstreams.feeds.files.what import What
 from rxstreams.feeds.source import Chunk
+from rxstreams.log import logger
 
 __all__ = ["Reading"]
 
@@ -39,6 +40,7 @@ class Reading:
         self.what, self.offset = what, offset
         self.known = {name: Known(*entry) for name, entry in saved.items()}
         self.held: dict[str, File] = {}
+        self.waiting: dict[str, Known] = {}
         self.now: File | None = None
         self.total = self.passed = 0
         self._work: Generator[Chunk, None, None] = self._look()
@@ -91,7 +93,8 @@ class Reading:
         yield from self._follow_names(found)
         for name in sorted(found, key=lambda name: name not in self.known):  # what was begun goes first
             known, status = self.known.get(name), found[name]
-            if known is None or (known.ended, known.inode, known.size) != (True, status.st_ino, status.st_size):
+            seen = self.waiting.get(name) or (known if known is not None and known.ended else None)
+            if seen is None or seen.inode != status.st_ino or not seen.looks_like(status):
                 yield from self._read(name)
             self.passed += status.st_size
 
@@ -155,7 +158,7 @@ class Reading:
         """
         file = self.now = self.held[name]
         final = replaced or not file.status.st_nlink
-        yield from self._go_on(name, self.known[name], file, final=final)
+        yield from self._go_on(file, self.known[name], final=final)
         self.now = None
         if final:
             self.held.pop(name).close()
@@ -174,13 +177,13 @@ class Reading:
         if file is None:
             return
         try:
-            known, now = self.known.get(name), Known.of(file)
+            known, now = self.known.get(name), Known.of(file, grows=grows)
             if known is not None and self._is_left(known, file, grows=grows):
-                if known.ended and not grows:
-                    self.known[name] = msgspec.structs.replace(known, inode=now.inode)  # it is a copy; there is nothing to read
+                if known.ended and now.mark == known.mark > 0:  # there is nothing to read
+                    self.known[name] = msgspec.structs.replace(known, inode=now.inode, mtime_ns=now.mtime_ns)
                     return
                 now = msgspec.structs.replace(now, byte=known.byte, line=known.line)
-            yield from self._go_on(name, now, file, final=not (grows and self.what.follow))
+            yield from self._go_on(file, now, final=not (grows and self.what.follow))
             if grows and self.what.follow:
                 self._hold(name, file)
         finally:
@@ -208,29 +211,39 @@ class Reading:
         if len(self.held) > HELD:
             self.held.pop(next(iter(self.held))).close()
 
-    def _go_on(self, name: str, known: Known, file: File, *, final: bool) -> Iterator[Chunk]:
+    def _go_on(self, file: File, known: Known, *, final: bool) -> Iterator[Chunk]:
         """The records from where it was read up to, the last of them with the news that it has ended."""
         reader = self.what.reader(file, Place(known.byte, known.line), final=final)
         last: Stretch | None = None
         try:
             for stretch in reader.stretches():
                 if last is not None:
-                    yield self._chunk(name, known, last)
+                    yield self._chunk(file, known, last)
                 last = stretch
-        except FeedError:
+        except FeedError as error:
             if last is not None:
-                yield self._chunk(name, known, last)
-            raise
+                yield self._chunk(file, known, last)
+            if not (self.what.follow and isinstance(error, CutOff)):
+                raise
+            self._wait(file.name, known)
+            return
+        self.waiting.pop(file.name, None)
         end = last or Stretch((), reader.place, tuple)
         end.end = reader.place
-        if self.what.grows(name):  # what is appended meanwhile is for the next look
-            known = msgspec.structs.replace(known, size=reader.place.byte)
         if last is not None or not reader.rest:
-            yield self._chunk(name, known, end, ended=not reader.rest)
+            yield self._chunk(file, known, end, ended=not reader.rest)
 
-    def _chunk(self, name: str, known: Known, stretch: Stretch, *, ended: bool = False) -> Chunk:
+    def _wait(self, name: str, known: Known) -> None:
+        """Try again when the file, which somebody is still writing, is another than it was when it was opened."""
+        if name not in self.waiting:
+            logger().info("a file ends in the middle; waiting for the rest", file=name)
+        self.waiting[name] = known
+
+    def _chunk(self, file: File, known: Known, stretch: Stretch, *, ended: bool = False) -> Chunk:
         """A stretch's records with their numbers, places, and what to save after each."""
-        n = len(stretch.values)
+        name, n = file.name, len(stretch.values)
+        if self.what.grows(name):
+            known = known.marked(file, stretch.end.byte)
         offsets = range(self.offset, self.offset + n)
         self.offset = offsets.stop
         self.known[name] = Known(*known.at(stretch.end, ended=ended))

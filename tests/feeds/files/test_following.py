@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
+import structlog
 
 import rxstreams as rxs
 from rxstreams import aggregates as agg, operators as ops
@@ -15,6 +16,7 @@ from rxstreams.brokers.memory import MemoryBroker
 from rxstreams.errors import FeedError, OperatorError
 from rxstreams.feeds.files import from_files
 from tests.feeds.files.reading import Order, following, got, lines, write
+from tests.feeds.files.test_restart import WRITE
 from tests.runtime.faulty import until
 
 
@@ -140,6 +142,48 @@ async def test_a_log_may_be_rotated_while_nobody_is_there(tmp_path: Path) -> Non
     log.write_bytes(lines([2]))
     async with following(tmp_path / "log.ndjson*", broker) as come:
         await come([0, 1, 2])
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("how", ["renamed", "replaced", "written anew"])
+async def test_another_file_of_the_same_name_is_read_whole_although_it_begins_as_the_first(how: str, tmp_path: Path) -> None:
+    """It is longer, too; what is written into the first file itself is told by what stands before the place that was read."""
+    path = tmp_path / "a.ndjson"
+    first = [0] * 300
+    second = [0] * 400 if how != "written anew" else [0] * 200 + [1] * 300
+    path.write_bytes(lines(first))
+    async with following(path, MemoryBroker()) as come:
+        await come(first)
+        if how == "renamed":
+            path.rename(tmp_path / "a.old")
+        other = path if how != "replaced" else tmp_path / "a.new"
+        other.write_bytes(lines(second))
+        other.replace(path)
+        await come(first + second)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("kind", ["ndjson.gz", "ndjson.zst", "parquet"])
+async def test_a_packed_file_that_is_being_written_is_waited_for(kind: str, tmp_path: Path) -> None:
+    """Those beside it are read meanwhile; the log says it once; when it is whole, all of it has come once."""
+    whole, path, seen, broker = tmp_path / f"whole.{kind}", tmp_path / f"a.{kind}", list[int](), MemoryBroker()
+    WRITE[kind](whole, range(5000))
+    content, third = whole.read_bytes(), whole.stat().st_size // 3 + 1
+    stream = from_files([path, tmp_path / f"[b-d].{kind}"], Order, follow=True, every=0.002)
+    seeing = stream.pipe(ops.do_action(lambda order: seen.append(order.id)), ops.to_topic("out"))
+    with structlog.testing.capture_logs() as told:
+        async with rxs.start(seeing, app="files", broker=broker, commit_interval=0.001):
+            for part, name in enumerate("bc"):
+                append(path, content[part * third :][:third])
+                WRITE[kind](tmp_path / name, range(5000 + part, 5001 + part))
+                (tmp_path / name).rename(tmp_path / f"{name}.{kind}")
+                await until(lambda: 5000 + part in seen)  # noqa: B023  # it is called at once
+            append(path, content[2 * third :])
+            await until(lambda: len(seen) >= 5002)
+    assert [i for i in seen if i < 5000] == list(range(5000))
+    assert [(one["event"], one["file"]) for one in told if "file" in one] == [
+        ("a file ends in the middle; waiting for the rest", str(path))
+    ]
 
 
 @pytest.mark.asyncio

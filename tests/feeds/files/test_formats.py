@@ -102,6 +102,14 @@ async def test_files_come_in_order_of_name_and_each_once(tmp_path: Path) -> None
 
 
 @pytest.mark.asyncio
+async def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a shell, of a path as of a glob."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path, a=lines([0]), b=lines([1]))
+    assert await run(["~/a.ndjson", Path("~/[b-c].ndjson")]) == [0, 1]
+
+
+@pytest.mark.asyncio
 async def test_blocks_are_put_together_wherever_they_are_cut(tmp_path: Path) -> None:
     """Lines over several blocks of 1 MiB, of any length, come out whole."""
     texts = ["x" * (i * 7919 % 3000) for i in range(3000)]
@@ -132,7 +140,10 @@ async def test_nothing_to_read_is_an_error_that_says_where_was_looked(tmp_path: 
         ("a.ndjson.zst", ZSTD.compress(lines(range(100)))[:-5], "ends in the middle"),
         ("a.ndjson.gz", b"no gzip at all", "cannot be read on: Not a gzipped file"),
         ("a.ndjson.zst", b"no zstd at all", "cannot be read on"),
-        ("a.parquet", b"no Parquet at all", "cannot be read on as Parquet"),
+        ("a.parquet", b"no Parquet at all", "cannot be read on as Parquet: it is none, it begins with b'no P'$"),
+        ("a.parquet", b"PAR1 and so on", "ends in the middle"),
+        ("a.parquet", b"", "ends in the middle"),
+        ("a.parquet", b"PAR1" + b"\x00" * 8 + b"PAR1", "cannot be read on as Parquet: .*[^?^]$"),
         ("a.ndjson", "1\n".encode("utf-16"), "is UTF-16"),
         ("a.csv", b"a,a\n1,2\n", "a different name for each column"),
         ("a.csv", b"\n1,2\n", "expected a header"),

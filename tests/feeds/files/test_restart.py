@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -95,13 +96,20 @@ def _shift(path: Path) -> None:
     path.write_bytes(lines(range(100)) + lines(range(2 * N)).replace(b'"amount"', b'"amounts"'))
 
 
+def _put_another(path: Path) -> None:
+    other = path.with_suffix(".other")
+    other.write_bytes(path.read_bytes())
+    other.replace(path)
+
+
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         (_cut, "it has 500 bytes, and was read up to byte"),
         (_replace, "it begins otherwise"),
-        (_shift, "no line ends at byte"),
+        (_shift, "there is something else before byte"),
+        (_put_another, "another file was put in its place"),
         (Path.unlink, "is gone, and was read up to byte"),
     ],
 )
@@ -122,14 +130,49 @@ async def test_a_file_that_was_read_in_part_must_be_there_as_it_was(
 
 @pytest.mark.asyncio
 async def test_a_packed_file_of_another_size_is_another_file(tmp_path: Path) -> None:
-    """Of a file that cannot grow the size is looked at, too."""
+    """Unless it is the first with more behind it, which is read on, whether it was read in part or to its end."""
     path, broker = tmp_path / "a.ndjson.gz", MemoryBroker()
     path.write_bytes(gzip.compress(lines(range(N)), mtime=0))
     with pytest.raises(rxs.errors.OperatorError):
         await _fail_at(path, 700, broker)
-    path.write_bytes(path.read_bytes() + gzip.compress(lines([1])))
-    with pytest.raises(FeedError, match="and had"):
-        await run(path, broker=broker)
+    whole, committed = path.read_bytes(), await got(broker)
+    for other, said in ((whole[:-1], "it has"), (whole[:-1] + b"x" + whole, "there is something else before byte")):
+        path.write_bytes(other)
+        with pytest.raises(FeedError, match=said):
+            await run(path, broker=broker)
+    assert await got(broker) == committed
+    path.write_bytes(whole + gzip.compress(lines([N])))
+    assert await run(path, broker=broker, finish=False) == list(range(N + 1))
+    path.write_bytes(path.read_bytes() + gzip.compress(lines([N + 1])))
+    assert await run(path, broker=broker, finish=False) == list(range(N + 2))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("how", ["written over it", "renamed to it"])
+async def test_a_packed_file_that_was_half_there_goes_on_when_it_is_whole(how: str, tmp_path: Path) -> None:
+    """As its error says: put it there whole, and start again."""
+    path, broker = tmp_path / "a.ndjson.gz", MemoryBroker()
+    whole = gzip.compress(lines(range(5 * N)), 1)
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(FeedError, match="ends in the middle"):
+        async with rxs.start(passed(path), app="files", broker=broker, commit_interval=1e-9) as running:
+            await running.wait()
+    assert 0 < len(await got(broker)) < 5 * N
+    copy = path if how == "written over it" else tmp_path / "copy"
+    copy.write_bytes(whole)
+    copy.replace(path)
+    assert await run(path, broker=broker) == list(range(5 * N))
+
+
+@pytest.mark.asyncio
+async def test_a_file_that_is_put_in_the_place_of_one_that_was_read_is_read_whole(tmp_path: Path) -> None:
+    """An export of each night: it may begin as the last one, and be longer."""
+    path, broker = tmp_path / "a.ndjson", MemoryBroker()
+    path.write_bytes(lines(range(N)))
+    assert await run(path, broker=broker, finish=False) == list(range(N))
+    (tmp_path / "new").write_bytes(lines(range(N + 1)))
+    (tmp_path / "new").replace(path)
+    assert await run(path, broker=broker, finish=False) == [*range(N), *range(N + 1)]
 
 
 @pytest.mark.asyncio
@@ -160,14 +203,14 @@ async def test_a_file_that_is_renamed_between_two_starts_goes_on_under_its_new_n
 
 @pytest.mark.asyncio
 async def test_a_copy_of_the_folder_is_as_good(tmp_path: Path) -> None:
-    """What tells files apart is what is in them: half read, copied and put back, they are read on; those at their end are not."""
+    """If it kept the times: half read, copied and put back, files are read on; those at their end are not."""
     broker = MemoryBroker()
     write(tmp_path, a=lines(range(N)), b=lines(range(N, 2 * N)))
     with pytest.raises(rxs.errors.OperatorError):
         await _fail_at(tmp_path / "*.ndjson", N + 700, broker)
     for path in (tmp_path / "a.ndjson", tmp_path / "b.ndjson"):
         copy = path.with_suffix(".copy")
-        copy.write_bytes(path.read_bytes())
+        shutil.copy2(path, copy)
         copy.replace(path)
     assert await run(tmp_path / "*.ndjson", broker=broker) == list(range(2 * N))
 
