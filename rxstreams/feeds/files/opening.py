@@ -13,7 +13,7 @@ from zlib import crc32
 from rxstreams.errors import ConfigError, FeedError
 from rxstreams.feeds.files.matching import Compression
 
-__all__ = ["HEAD", "CutOff", "File", "needed", "zstd_library"]
+__all__ = ["HEAD", "File", "needed", "zstd_library"]
 
 HEAD = 1024
 """By so many of its first bytes a file is known again, and by so many before a place."""
@@ -37,22 +37,11 @@ def needed(module: str, what: str) -> Any:
         raise ConfigError(f"from_files: {what} needs {module}: pip install 'rxstreams[batch]'") from error
 
 
-class CutOff(FeedError):
-    """A file that ends in the middle."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(_unreadable(name, "ends in the middle: it was cut off, or is still being written"))
-
-
-def _unreadable(name: str, what: str) -> str:
-    return f"{name} cannot be read on: {what}. Put it there whole, and start again; what was committed stays"
-
-
 class File:
     """A file that is open, as unpacked bytes.
 
     Attributes:
-        status: What ``stat`` said of it when it was opened.
+        half: Whether it was found to end in the middle.
     """
 
     def __init__(self, name: str, compression: Compression) -> None:
@@ -63,6 +52,7 @@ class File:
             raise FeedError(f"{name} cannot be opened: {error.strerror}") from error
         self._bytes: Any = self._raw
         self._error: FeedError | None = None
+        self.half = False
         self.damage: tuple[type[Exception], ...] = (EOFError, OSError, zlib.error)
         try:
             self._unpack(compression)
@@ -141,7 +131,15 @@ class File:
         return crc32(self.before(byte, HEAD))
 
     def _damaged(self, error: Exception) -> FeedError:
-        return CutOff(self.name) if isinstance(error, EOFError) else FeedError(_unreadable(self.name, str(error)))
+        return self.cut_off() if isinstance(error, EOFError) else self._unreadable(str(error))
+
+    def cut_off(self) -> FeedError:
+        """What to raise, now that it was found to end in the middle."""
+        self.half = True
+        return self._unreadable("ends in the middle: it was cut off, or is still being written")
+
+    def _unreadable(self, what: str) -> FeedError:
+        return FeedError(f"{self.name} cannot be read on: {what}. Put it there whole, and start again; what was committed stays")
 
     def close(self) -> None:
         """Give the file back to the system."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from rxstreams.errors import FeedError
-from rxstreams.feeds.files.opening import CutOff, File, needed
+from rxstreams.feeds.files.opening import File, needed
 from rxstreams.feeds.files.stretches import PIECE, Place, Stretch
 
 __all__ = ["ParquetReader"]
@@ -51,7 +51,7 @@ class ParquetReader:
         if not MAGIC.startswith(begin):
             raise FeedError(f"{self.file.name} cannot be read on as Parquet: it is none, it begins with {begin!r}")
         if size < 2 * len(MAGIC) or self.file.before(size, len(MAGIC)) != MAGIC:
-            raise CutOff(self.file.name)
+            raise self.file.cut_off()
 
 
 def _places(at: int, n: int) -> list[Place]:

@@ -11,7 +11,7 @@ import msgspec
 from rxstreams.errors import FeedError
 from rxstreams.feeds.files.known import Known
 from rxstreams.feeds.files.matching import matched
-from rxstreams.feeds.files.opening import CutOff, File
+from rxstreams.feeds.files.opening import File
 from rxstreams.feeds.files.stretches import Headers, Place, Stretch
 from rxstreams.feeds.files.what import What
 from rxstreams.feeds.source import Chunk
@@ -220,10 +220,10 @@ class Reading:
                 if last is not None:
                     yield self._chunk(file, known, last)
                 last = stretch
-        except FeedError as error:
+        except FeedError:
             if last is not None:
                 yield self._chunk(file, known, last)
-            if not (self.what.follow and isinstance(error, CutOff)):
+            if not (self.what.follow and file.half):
                 raise
             self._wait(file.name, known)
             return
