@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from functools import cached_property
@@ -15,6 +15,7 @@ import msgspec
 from rxstreams.errors import ConfigError, seconds
 from rxstreams.feeds.http.connection import Connection, Cursor
 from rxstreams.feeds.http.feed import Common, Piece, Reading, checked_count, feed_stream
+from rxstreams.feeds.http.known import Id, News, checked_id, identity
 from rxstreams.feeds.http.lines import TooLong
 from rxstreams.feeds.http.resuming import checked_cursor
 from rxstreams.feeds.http.retrying import DOUBTFUL, Lost
@@ -61,6 +62,8 @@ def from_poll(
     every: float | timedelta,
     items: Items = ...,
     next: Next = ...,
+    id: Id | None = ...,
+    remember: int = ...,
     max_response: int = ...,
     **common: Unpack[Common],
 ) -> Stream[T]: ...
@@ -72,6 +75,8 @@ def from_poll(
     every: float | timedelta,
     items: Items = ...,
     next: Next = ...,
+    id: Id | None = ...,
+    remember: int = ...,
     max_response: int = ...,
     **common: Unpack[Common],
 ) -> Stream[Any]: ...
@@ -83,15 +88,18 @@ def from_poll(
     every: float | timedelta,
     items: Items = None,
     next: Next = None,
+    id: Id | None = None,
+    remember: int = 1024,
     max_response: int = MAX_RESPONSE,
     **common: Unpack[Common],
 ) -> Stream[Any]:
     """Ask a url again and again: each item of a response as a ``type``.
 
     Shape: → type, in order per url. Exactly once in a run: the page and how many of its items were taken are committed with the
-    results. A response that is the one before, by its ``ETag``, its ``Last-Modified`` or byte for byte, is nothing new; without
-    ``next`` any other is new as a whole.
-    Holds: one response per url, of ``max_response`` bytes at most.
+    results, or with ``id`` the ids of the last ones. A response that is the one before, by its ``ETag``, its ``Last-Modified`` or
+    byte for byte, is nothing new. Of any other are new: with ``id`` the items that were not there before; with ``next`` alone
+    those after as many as were taken, so that a page must only grow at its end; with neither, all.
+    Holds: one response per url, of ``max_response`` bytes at most, and 8 bytes of each of the last ``remember`` ids.
     Ends: never; ``until="end"`` ends it after the last page.
 
     Args:
@@ -102,8 +110,14 @@ def from_poll(
         items: Where the items are: the name of a field with an array; a function of the ``Page`` that returns them, as bytes or
             as what JSON can be made of; None is the response, or each element where it is an array.
         next: What to ask for after a page: query parameters that are put into the url, or a url (it may be relative), such as the
-            next page's; None asks for the same page again after ``every``, of which the items that come after those that were
-            taken are new. A page without new items is followed after ``every`` only, too.
+            next page's; None asks for the same page again after ``every``. A page without new items is followed after ``every``
+            only, too. Without ``id`` a page must only grow at its end: where items are put in front, or leave it, as many as were
+            taken are left out from its front, which loses new ones and repeats others.
+        id: What an item is known by, wherever in a list it stands: a field's name, of the decoded item or of its JSON, or a
+            function of the decoded item. An item whose id came before is left out; nothing is counted. It is needed for lists
+            that begin with the newest item, or have the last few only. One that does not decode is known by its bytes.
+        remember: How many of the last ids are kept, and committed; at least all those of a response. An item counts as seen
+            again each time that it is there.
         max_response: Bytes of a response, 64 MiB unless given.
         common: What all HTTP feeds take; see ``Common``. ``max_item`` is for an item of a response.
 
@@ -116,20 +130,24 @@ def from_poll(
         raise ConfigError(f"from_poll(items): expected a field's name, a function of the page, or None, got {items!r}")
     if next is not None and not callable(next):
         raise ConfigError(f"from_poll(next): expected a function of the page, or None, got {next!r}")
+    known = checked_id("from_poll(id)", id)
+    kept = checked_count("from_poll(remember)", remember)
     pause = seconds("from_poll(every)", every, allow_least=False)
     largest = checked_count("from_poll(max_response)", max_response)
-    reader = PageReader(pause, items, next, largest, type in (bytes, str))
-    return feed_stream("from_poll", url, type, common, reader, weakness=None, parameters={"every": pause, "items": items})
+    reader = PageReader(pause, items, next, largest, type in (bytes, str), known, kept)
+    parameters = {"every": pause, "items": items, "id": id}
+    return feed_stream("from_poll", url, type, common, reader, weakness=None, parameters=parameters)
 
 
 class At(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where one place is: the page, how many of its items were taken, and what its server called it if that is all of them."""
+    """Where one place is: the page, how many of its items were taken or the last ids, its server's name for it if all were."""
 
     cursor: Cursor = None
     taken: int = 0
     etag: str | None = None
     modified: str | None = None
     digest: str | None = None
+    ids: bytes = b""
 
     def headers(self) -> dict[str, str | bytes]:
         """What a request has to say of it."""
@@ -150,6 +168,8 @@ class PageReader(msgspec.Struct, frozen=True):
     max_response: int
     plain: bool
     """Whether an item is bytes as they come, and the response no JSON."""
+    id: Id | None = None
+    remember: int = 1024
 
     async def __call__(self, connection: Connection, reading: Reading, saved: Any, /) -> AsyncGenerator[Piece, None]:
         at = At() if saved is None else msgspec.convert(saved, At)
@@ -158,7 +178,7 @@ class PageReader(msgspec.Struct, frozen=True):
             nonlocal at
             while True:
                 page, before = await self._asked(connection, at), at
-                piece, at = (Piece(()), at) if page is None else self._taken(page, at, connection, reading.max_item)
+                piece, at = (Piece(()), at) if page is None else self._taken(page, at, connection, reading)
                 turned = at.cursor != before.cursor
                 yield piece
                 if reading.ends and not turned:
@@ -192,26 +212,42 @@ class PageReader(msgspec.Struct, frozen=True):
                     )
         return bytes(body)
 
-    def _taken(self, page: Page, at: At, connection: Connection, max_item: int) -> tuple[Piece, At]:
+    def _taken(self, page: Page, at: At, connection: Connection, reading: Reading) -> tuple[Piece, At]:
         """The items that were not taken yet, and where the place is after them."""
-        digest = blake2b(page.body, digest_size=8).hexdigest()
         with Blaming(connection, "items="):
-            found = [TooLong.of(one) if len(one) > max_item else one for one in self._items(page)]
+            found = self._items(page)
         with Blaming(connection, "next="):
             told = None if self.next is None else self.next(page)
         following = None if told is None else checked_cursor(connection, "next=", told)
-        skipped = min(at.taken, len(found)) if self.next is not None or digest == at.digest else 0
-        values = found[skipped:]
-        if following is None or following == at.cursor:
-            get = page.headers.get
-            after = At(at.cursor, len(found), get("etag"), get("last-modified"), digest)
+        stays = following is None or following == at.cursor
+        if self.id is None:
+            places, part, whole = self._counted(page, at, len(found))
         else:
-            after = At(following)
+            places, part, whole = self._known(self.id, page, at, found, connection, reading)
+        values = [TooLong.of(one) if len(one) > reading.max_item else one for one in map(found.__getitem__, places)]
+        after = whole if stays else At(following, ids=whole.ids)
 
         def cursor(n: int) -> Any:
-            return msgspec.to_builtins(after if n == len(values) else At(at.cursor, skipped + n, digest=digest))
+            return msgspec.to_builtins(after if n == len(values) else part(n))
 
         return Piece(values, None if after == at else cursor), after
+
+    def _counted(self, page: Page, at: At, size: int) -> tuple[Sequence[int], Callable[[int], At], At]:
+        """Which items are new, as a page grows at its end only; where the place is after some of them, and after all."""
+        digest = blake2b(page.body, digest_size=8).hexdigest()
+        skipped = min(at.taken, size) if self.next is not None or digest == at.digest else 0
+        whole = At(at.cursor, size, page.headers.get("etag"), page.headers.get("last-modified"), digest)
+        return range(skipped, size), lambda n: At(at.cursor, skipped + n, digest=digest), whole
+
+    def _known(
+        self, id: Id, page: Page, at: At, found: list[bytes], connection: Connection, reading: Reading
+    ) -> tuple[Sequence[int], Callable[[int], At], At]:
+        """The same, by the items' ids."""
+        ids = [identity(id, one, reading.decode, connection) for one in found]
+        news = News(at.ids, ids, self.remember)
+        get = page.headers.get
+        whole = At(at.cursor, 0, get("etag"), get("last-modified"), ids=news.after(len(news.new)))
+        return news.places, lambda n: At(at.cursor, ids=news.after(n)), whole
 
     def _items(self, page: Page) -> list[bytes]:
         if callable(self.items):

@@ -188,7 +188,9 @@ async def test_the_next_page_is_on_the_same_host_where_there_are_headers() -> No
     """A response must not lead a token away."""
     async with serving(in_turn([1])) as server:
         items = from_poll(server.url(), every=1, next=lambda page: "https://elsewhere.invalid/", headers={"x-key": "k"})
-        with pytest.raises(FeedError, match=r"the next url leads to another host \(elsewhere\.invalid\)"):
+        with pytest.raises(
+            FeedError, match=r"the next url leads to another host, port or scheme \(https://elsewhere\.invalid:443\)"
+        ):
             await every(items)
 
 
@@ -221,6 +223,68 @@ async def test_a_run_that_is_started_again_goes_on_in_the_middle_of_a_page(n: in
         assert await got(broker) == list(range(12))
         pages_asked = [int(asked.query.get("page", 0)) for asked in server.asked]
         assert pages_asked[3] in (1, 2)
+
+
+NEWEST_FIRST = [[2, 1], [3, 2, 1], [3, 2, 1], [6, 5, 4, 3, 2, 1]]
+LAST_THREE = [[1, 2, 3], [2, 3, 4], [4, 5, 6]]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("lists", "expected"), [(NEWEST_FIRST, [2, 1, 3, 6, 5, 4]), (LAST_THREE, [1, 2, 3, 4, 5, 6]), ([[1, 1, 2, 1]], [1, 2])]
+)
+@pytest.mark.parametrize("next", [None, lambda page: None])
+async def test_with_ids_each_item_comes_once_wherever_in_the_list_it_stands(
+    lists: list[list[int]], expected: list[int], next: Any
+) -> None:
+    """Lists that begin with the newest, or have the last few only; nothing is counted."""
+    async with serving(in_turn(*({"items": [{"id": one} for one in found]} for found in lists))) as server:
+        items = from_poll(server.url(), every=SOON, items="items", next=next, id="id")
+        assert [one["id"] for one in await first(items, len(expected))] == expected
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("n", [4, 5, 3])
+async def test_with_ids_a_run_that_is_started_again_goes_on_in_the_middle_of_a_page(n: int) -> None:
+    """Though meanwhile others stand in front: the ids were committed."""
+    broker = MemoryBroker()
+    async with serving(in_turn([5, 4, 3, 2, 1], [7, 6, 5, 4, 3, 2, 1])) as server:
+        items = from_poll(server.url(), int, every=1, until="end", id=lambda one: one, capacity=1, name="newest")
+        await runs_that_fail_at(n, items, broker)
+        assert sorted(await got(broker)) == [1, 2, 3, 4, 5, 6, 7]
+
+
+@pytest.mark.asyncio
+async def test_as_many_ids_are_kept_as_a_response_has() -> None:
+    """What stays in a list does not come again, however few ids are to be remembered; what has left it does."""
+    async with serving(in_turn([1, 2, 3, 4], [1, 2, 3, 4, 5], [1, 2, 3, 4, 6], [5, 7])) as server:
+        items = from_poll(server.url(), every=SOON, id=lambda one: one, remember=1)
+        assert await first(items, 7) == [1, 2, 3, 4, 5, 6, 5]
+
+
+@pytest.mark.asyncio
+async def test_the_field_of_an_id_is_the_item_s_or_its_json_s() -> None:
+    """The item may be bytes; one that does not decode is known by its bytes and meets the policy once."""
+    bodies = [[{"id": 1}], [{"id": 2}, {"id": 1, "x": 1}]]
+    async with serving(in_turn(*bodies)) as server:
+        items = from_poll(server.url(), msgspec.Raw, every=SOON, items=lambda page: page.json, id="id")
+        assert [bytes(one) for one in await first(items, 2)] == [b'{"id":1}', b'{"id":2}']
+    broker = MemoryBroker()
+    async with serving(in_turn([1, "x"], ["x", 1, 2])) as server:
+        numbers = from_poll(server.url(), int, every=SOON, id=lambda one: one, on_error=rxs.DeadLetter("dead"))
+        stream = numbers.pipe(ops.take(2), ops.to_topic("out"))
+        async with rxs.start(stream, app="poll", broker=broker) as running:
+            await running.wait()
+    assert (await got(broker), await got(broker, "dead")) == ([1, 2], ["x"])
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("id", ["no", lambda one: one["no"], lambda one: None])
+async def test_an_item_without_an_id_is_told(id: Any) -> None:
+    """It could not be told from another."""
+    async with serving(in_turn([{"id": 1}])) as server:
+        with pytest.raises(FeedError, match=r"expected an id of each item by id="):
+            await every(from_poll(server.url(), every=1, id=id))
 
 
 @pytest.mark.asyncio
@@ -321,6 +385,8 @@ async def test_a_page_for_people_is_an_error_unless_it_is_asked_for() -> None:
         ({"every": 0}, r"from_poll\(every\)"),
         ({"every": 1, "items": ""}, r"from_poll\(items\)"),
         ({"every": 1, "next": {}}, r"from_poll\(next\)"),
+        ({"every": 1, "id": 3}, r"from_poll\(id\)"),
+        ({"every": 1, "remember": 0}, r"from_poll\(remember\)"),
         ({"every": 1, "max_response": -1}, r"from_poll\(max_response\)"),
     ],
 )
