@@ -40,6 +40,12 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
+def _origin(url: httpx2.URL) -> tuple[str, str, int]:
+    """Whom a url asks, and how; a WebSocket begins as a request."""
+    scheme = {"ws": "http", "wss": "https"}.get(url.scheme, url.scheme)
+    return scheme, url.host, url.port or (443 if scheme == "https" else 80)
+
+
 class Asking(msgspec.Struct, frozen=True, kw_only=True):
     """How every place of a feed is asked; see ``Common``."""
 
@@ -152,13 +158,19 @@ class Connection:
         if cursor is None:
             return url
         target = url.join(cursor) if isinstance(cursor, str) else url.copy_merge_params(dict(cursor))
-        self._check_host(target.host, "the next url")
+        self._check_origin(target, "the next url")
         return target
 
-    def _check_host(self, host: str, what: str) -> None:
-        """Headers may hold a secret, which is for the host that was named only."""
-        if host != urlsplit(self.place.url).hostname and self.asking.headers:
-            raise self.error(f"{what} leads to another host ({host}), which must not see headers=; name that host's url")
+    def _check_origin(self, url: httpx2.URL, what: str) -> None:
+        """Headers may hold a secret, which is for who was named only: another port may be another's, and http is read by all."""
+        import httpx2
+
+        if self.asking.headers and _origin(url) != _origin(httpx2.URL(self.place.url)):
+            scheme, host, port = _origin(url)
+            raise self.error(
+                f"{what} leads to another host, port or scheme ({scheme}://{host}:{port}), which must not see headers=; "
+                "name that one's url"
+            )
 
     async def _sent(self, request: httpx2.Request) -> httpx2.Response:
         for _ in range(MOST_REDIRECTS):
@@ -172,7 +184,7 @@ class Connection:
                 return response
             await response.aclose()
             request = response.next_request
-            self._check_host(request.url.host, "a redirect")
+            self._check_origin(request.url, "a redirect")
         raise self.error(f"more than {MOST_REDIRECTS} redirects; check the url")
 
     def _refusal(self, response: httpx2.Response) -> Exception:

@@ -8,12 +8,14 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
+import httpx2
 import pytest
 import trustme
 from structlog.testing import capture_logs
 
 from rxstreams.errors import FeedError
-from rxstreams.feeds.http.connection import Paces
+from rxstreams.feeds.http import from_poll
+from rxstreams.feeds.http.connection import Paces, _origin
 from rxstreams.feeds.http.retrying import Lost, Patience, retry_after
 from rxstreams.log import logger
 from rxstreams.testing import virtually
@@ -100,14 +102,20 @@ async def test_a_host_that_nobody_knows_is_asked_for_ten_times() -> None:
         await every(stream("sse", "http://nowhere.invalid/feed"))
 
 
-@pytest.mark.asyncio
-async def test_a_server_that_nobody_vouches_for_is_not_asked_again() -> None:
-    """A certificate of an unknown authority is an error; one of an authority that is given is none."""
+def certified() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Of a server of an authority that nobody knows, and of a client that trusts it."""
     authority = trustme.CA()
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(tls)
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
+    return tls, trusting
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_nobody_vouches_for_is_not_asked_again() -> None:
+    """A certificate of an unknown authority is an error; one of an authority that is given is none."""
+    tls, trusting = certified()
     async with serving(log("sse", 2), tls=tls) as server:
         with pytest.raises(FeedError, match=r"the server's certificate is not trusted: .*ssl_context="):
             await every(stream("sse", server.url(), until="end"))
@@ -196,9 +204,33 @@ async def test_a_redirect_is_followed_but_headers_go_to_their_host_only() -> Non
             assert await every(stream("sse", server.url(), until="end", headers={"x-key": "k"})) == numbers(0)
             assert server.asked[-1].headers["x-key"] == "k"
             assert await every(stream("sse", server.url("/away"), until="end")) == numbers(0, 1)
-            with pytest.raises(FeedError, match=r"a redirect leads to another host \(localhost\), which must not see headers="):
+            with pytest.raises(
+                FeedError, match=r"a redirect leads to another host, .*http://localhost:\d+\), which must not see"
+            ):
                 await every(stream("sse", server.url("/away"), until="end", headers={"x-key": "k"}))
             assert len(other.asked) == 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("by", ["redirect", "next"])
+async def test_headers_go_neither_to_another_port_nor_from_https_to_http(by: str) -> None:
+    """The whole origin is who was named; the port that a scheme has anyway may be written."""
+    tls, trusting = certified()
+    async with serving(log("sse", 2)) as other:
+
+        async def answer(asked: Asked) -> None:
+            to = other.url().replace("127.0.0.1", "localhost")
+            await asked.answer(b"[1]", 307 if by == "redirect" else 200, {"location": to, "content-type": "application/json"})
+
+        for context in (None, tls):
+            async with serving(answer, tls=context) as server:
+                url = server.url().replace("127.0.0.1", "localhost")
+                options: Any = {"headers": {"x-key": "k"}, "ssl_context": trusting, "every": 1}
+                with pytest.raises(FeedError, match=r"leads to another host, port or scheme \(http://localhost:\d+\)"):
+                    await every(from_poll(url, next=lambda page: page.headers["location"], **options))
+        assert not other.asked
+    assert _origin(httpx2.URL("wss://h/")) == _origin(httpx2.URL("https://h:443/x")) == ("https", "h", 443)
+    assert _origin(httpx2.URL("http://h/")) == ("http", "h", 80)
 
 
 @pytest.mark.asyncio
