@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Collection, Iterable
 from contextlib import aclosing
 from typing import Any, TypeVar, Unpack, overload
+from zlib import crc32
 
 import msgspec
 
@@ -14,6 +15,7 @@ from rxstreams.feeds.http.connection import Connection
 from rxstreams.feeds.http.feed import Common, Piece, Reading, checked_count, feed_stream
 from rxstreams.feeds.http.parsing import Event, Events
 from rxstreams.feeds.http.retrying import Lost
+from rxstreams.log import logger
 from rxstreams.stream import Stream
 
 __all__ = ["from_sse"]
@@ -21,6 +23,7 @@ __all__ = ["from_sse"]
 T = TypeVar("T")
 
 NO_CONTENT = 204
+SHOWN = 64
 
 
 @overload
@@ -68,8 +71,9 @@ def from_sse(
         event: The name or names of the events to take; None takes all. What is not taken needs no id.
         resumes: Whether the server goes on after an id. False takes events without ids, too: then what comes while there is no
             connection is lost, and the run's guarantee says so.
-        remember: How many of the last ids are kept, and committed: an event whose id is among them came before, from a server
-            that begins again with the last one or goes back, and is dropped.
+        remember: How many of the last ids are kept, and committed, each with a checksum of its data: an event that has both of
+            one of them came before, from a server that begins again with the last one or goes back, and is dropped. One with
+            other data is new: a server may count anew when it starts.
         common: What all HTTP feeds take; see ``Common``.
 
     Raises:
@@ -116,12 +120,15 @@ class EventReader(msgspec.Struct, frozen=True):
                     return
                 connection.check_type(response, "Server-Sent Events", lambda kind: kind != "text/event-stream")
                 events = Events(reading.max_item)
-                async with aclosing(response.aiter_bytes()) as parts:
-                    async for part in parts:
-                        found = events.of(part)
-                        if events.retry is not None:
-                            connection.patience.pause = events.retry
-                        yield found
+                try:
+                    async with aclosing(response.aiter_bytes()) as parts:
+                        async for part in parts:
+                            found = events.of(part)
+                            if events.retry is not None:
+                                connection.patience.pause = events.retry
+                            yield found
+                finally:
+                    memory.tell(connection)
                 if not reading.ends:
                     raise Lost("the server ended the response")
 
@@ -138,38 +145,57 @@ class EventReader(msgspec.Struct, frozen=True):
             events = [one for one in events if one[2] in names]
         if not self.resumes:
             return Piece([data for data, _, _ in events])
-        before = tuple(memory.ids)
-        values, ids = memory.news(events)
-        if None in ids:
+        before = tuple(memory.kept)
+        values, new = memory.news(events)
+        if any(own is None for own, _ in new):
             raise connection.error(
                 "expected an id with each event, to go on after it, got one without. Take those that have one by event=…, or all "
                 "of them by resumes=False, which loses what comes while there is no connection"
             )
-        return Piece(values, lambda n: [*before, *ids[:n]][-self.remember :])
+        return Piece(values, lambda n: [*before, *new[:n]][-self.remember :])
+
+
+Known = tuple[bytes, int | None]
+"""An event's id and the checksum of its data; None where it was saved without."""
 
 
 class Memory:
-    """The last ids of one place.
+    """The last events of one place, by id and checksum.
 
     Attributes:
-        last: The one to go on after.
+        last: The id to go on after.
+        dropped: How many events of this connection came before.
     """
 
-    def __init__(self, ids: Iterable[bytes], most: int) -> None:
-        self.ids = deque(ids, maxlen=most)
-        self.known = set(self.ids)
-        self.last: bytes | None = self.ids[-1] if self.ids else None
+    def __init__(self, saved: Iterable[Any], most: int) -> None:
+        self.kept: deque[Known] = deque(((one, None) if isinstance(one, bytes) else tuple(one) for one in saved), maxlen=most)
+        self.known = set(self.kept)
+        self.last: bytes | None = self.kept[-1][0] if self.kept else None
+        self.dropped, self.range = 0, (b"", b"")
 
-    def news(self, events: list[Event]) -> tuple[list[bytes], list[bytes | None]]:
+    def news(self, events: list[Event]) -> tuple[list[bytes], list[tuple[bytes | None, int]]]:
         """Data and ids of the events that did not come before, which are known from now on."""
-        values, ids, known = [], [], self.known
+        values, new, known = [], [], self.known
         for data, own, _ in events:
-            if own not in known or own is None:
-                known.add(own)  # type: ignore[arg-type]  # None ends the stream
+            # An id alone does not tell: a server that counts anew after a restart gives those of before to other events.
+            one = (own, crc32(data))
+            if one not in known or own is None:
+                known.add(one)  # type: ignore[arg-type]  # None ends the stream
                 values.append(data)
-                ids.append(own)
-        if ids:
-            self.ids.extend(ids)  # type: ignore[arg-type]  # ditto
-            self.last = ids[-1]
-            self.known = set(self.ids)
-        return values, ids
+                new.append(one)
+            else:
+                self.range = (self.range[0] if self.dropped else own, own)
+                self.dropped += 1
+        if new:
+            self.kept.extend(new)  # type: ignore[arg-type]  # ditto
+            self.last = new[-1][0]
+            self.known = set(self.kept)
+        return values, new
+
+    def tell(self, connection: Connection) -> None:
+        """Log what a connection brought that came before, if it did."""
+        if self.dropped:
+            first, last = (one[:SHOWN].decode(errors="replace") for one in self.range)
+            told = {"events": self.dropped, "from_id": first, "to_id": last}
+            logger().info("events that came before were left out", feed=connection.feed, place=connection.place.shown, **told)
+        self.dropped = 0

@@ -9,6 +9,7 @@ import httpx2
 import msgspec
 import pytest
 from hypothesis import given, strategies as st
+from structlog.testing import capture_logs
 
 import rxstreams as rxs
 from rxstreams import operators as ops
@@ -17,6 +18,8 @@ from rxstreams.errors import ConfigError, DecodeError, FeedError
 from rxstreams.feeds.http import from_sse
 from rxstreams.feeds.http.lines import TooLong
 from rxstreams.feeds.http.parsing import Event, Events
+from rxstreams.feeds.http.sse import Memory
+from rxstreams.log import logger
 from tests.feeds.http.logs import after, item, numbers
 from tests.feeds.http.servers import EVENTS, Answer, Asked, every, serving
 from tests.feeds.http.test_going_on import run_that_fails_at
@@ -76,6 +79,42 @@ async def test_a_server_that_begins_again_with_the_last_event_or_goes_back_doubl
     async with serving(answer) as server:
         assert await every(from_sse(server.url(), until="end")) == numbers(*range(10))
         assert [after(asked) for asked in server.asked] == [0, 5, 8]
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_counts_anew_loses_nothing() -> None:
+    """The same id with other data is another event; within a response, too."""
+
+    async def answer(asked: Asked) -> None:
+        await events(*(b"id: %d\ndata: %d%d\n\n" % (n, asked.number + 1, n) for n in (1, 2, 2)), end=asked.number > 1)(asked)
+
+    async with serving(answer) as server:
+        assert await every(from_sse(server.url(), until="end")) == [11, 12, 21, 22, 31, 32]
+    assert await found(b"id: 0\ndata: 1\n\nid: 0\ndata: 2\n\n") == [1, 2]
+
+
+@pytest.mark.asyncio
+async def test_what_came_before_is_told_once_per_connection() -> None:
+    """How many events, and their ids; a connection that brought none says nothing."""
+    numbered = {0: [0, 1, 2], 1: [1, 2, 3], 2: [4]}
+
+    async def answer(asked: Asked) -> None:
+        await events(*(item("sse", n) for n in numbered[asked.number]), end=asked.number > 1)(asked)
+
+    logger()
+    async with serving(answer) as server:
+        with capture_logs() as told:
+            assert await every(from_sse(server.url(), until="end", name="log")) == numbers(*range(5))
+        place = server.url()
+    assert [one for one in told if "left out" in one["event"]] == [
+        {"event": "events that came before were left out", "feed": "sse:log", "place": place, "events": 2, "from_id": "1",
+         "to_id": "2", "log_level": "info"}
+    ]  # fmt: skip
+
+
+def test_ids_that_were_saved_without_checksums_are_read() -> None:
+    """By a version that knew events by their ids alone: it goes on after the last."""
+    assert Memory([b"1", b"2"], 5).last == b"2"
 
 
 @pytest.mark.asyncio
