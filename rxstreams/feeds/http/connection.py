@@ -46,6 +46,20 @@ def _origin(url: httpx2.URL) -> tuple[str, str, int]:
     return scheme, url.host, url.port or (443 if scheme == "https" else 80)
 
 
+def _check_askable(url: httpx2.URL) -> None:
+    """See that a url can be asked for; what is not seen here would fail in a socket.
+
+    Raises:
+        ValueError: If not.
+    """
+    if url.scheme not in ("http", "https", "ws", "wss"):
+        raise ValueError(f"expected http, https, ws or wss, got {url.scheme!r}")
+    if not url.host or not set(url.host).isdisjoint("%[] "):
+        raise ValueError(f"expected a host, got {url.host!r}")
+    if url.port is not None and not 0 < url.port < 1 << 16:
+        raise ValueError(f"expected a port up to 65535, got {url.port}")
+
+
 class Asking(msgspec.Struct, frozen=True, kw_only=True):
     """How every place of a feed is asked; see ``Common``."""
 
@@ -124,7 +138,8 @@ class Connection:
             Lost: If asking again may do.
             FeedError: If it will not.
         """
-        request = self.client.build_request("GET", self._target(cursor), headers=await self._headers(headers or {}))
+        target = self._target(cursor)
+        request = self.client.build_request("GET", target, headers=await self._headers(headers or {}))
         response = await self._sent(request)
         try:
             if not response.is_success and response.status_code != also:
@@ -154,10 +169,14 @@ class Connection:
     def _target(self, cursor: Cursor) -> httpx2.URL:
         import httpx2
 
-        url = httpx2.URL(self.place.url)
-        if cursor is None:
-            return url
-        target = url.join(cursor) if isinstance(cursor, str) else url.copy_merge_params(dict(cursor))
+        try:
+            target = url = httpx2.URL(self.place.url)
+            if cursor is not None:
+                target = url.join(cursor) if isinstance(cursor, str) else url.copy_merge_params(dict(cursor))
+            _check_askable(target)
+        except (httpx2.InvalidURL, ValueError, TypeError) as error:
+            given, remedy = ("the url", "check it") if cursor is None else ("the next url", "check what next= or resume= returns")
+            raise self.error(f"{given} cannot be asked for: {error}; {remedy}") from error
         self._check_origin(target, "the next url")
         return target
 
@@ -175,17 +194,29 @@ class Connection:
     async def _sent(self, request: httpx2.Request) -> httpx2.Response:
         for _ in range(MOST_REDIRECTS):
             await self.paces.turn(request.url.host)
-            try:
-                async with asyncio.timeout(self.asking.timeout):
-                    response = await self.client.send(request, stream=True, follow_redirects=False)
-            except TimeoutError as error:
-                raise Lost(f"no answer for {self.asking.timeout:g} seconds") from error
+            response = await self._answered(request)
             if response.next_request is None:
                 return response
             await response.aclose()
             request = response.next_request
+            try:
+                _check_askable(request.url)
+            except ValueError as error:
+                raise self.error(f"a redirect leads to a url that cannot be asked for: {error}; check the url") from error
             self._check_origin(request.url, "a redirect")
         raise self.error(f"more than {MOST_REDIRECTS} redirects; check the url")
+
+    async def _answered(self, request: httpx2.Request) -> httpx2.Response:
+        import httpx2
+
+        try:
+            async with asyncio.timeout(self.asking.timeout):
+                return await self.client.send(request, stream=True, follow_redirects=False)
+        except TimeoutError as error:
+            raise Lost(f"no answer for {self.asking.timeout:g} seconds") from error
+        except (httpx2.InvalidURL, ValueError, OverflowError) as error:
+            # A redirect to what is no url, a name that cannot be looked up.
+            raise self.error(f"the url, or a redirect's, cannot be asked for: {error}; check the url") from error
 
     def _refusal(self, response: httpx2.Response) -> Exception:
         status, got = response.status_code, f"{response.status_code} {response.reason_phrase}".strip()

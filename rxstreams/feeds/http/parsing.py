@@ -15,6 +15,8 @@ Event = tuple[bytes, bytes | None, bytes]
 """Data, the event's own id, and its name."""
 
 LONGEST_NAME = 4096
+LONGEST_NUMBER = 18
+"""Digits that a wait may have; one that has more is none."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -87,5 +89,5 @@ class Events:
             self.name = value or b"message"
         elif field == b"data":
             self._add(line, len(line) - len(value))
-        elif field == b"retry" and value.isdigit():
+        elif field == b"retry" and value.isdigit() and len(value) <= LONGEST_NUMBER:
             self.retry = int(value) / 1000

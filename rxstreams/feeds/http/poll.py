@@ -152,7 +152,7 @@ class At(msgspec.Struct, frozen=True, omit_defaults=True):
     def headers(self) -> dict[str, str | bytes]:
         """What a request has to say of it."""
         asked: dict[str, str | bytes] = {"accept": "application/json, */*;q=0.5"}
-        if self.etag is not None:
+        if self.etag is not None and self.etag.isascii():
             asked["if-none-match"] = self.etag
         if self.modified is not None:
             asked["if-modified-since"] = self.modified

@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 30.0
+MOST_WAIT = 600.0
+"""Seconds that a server may have a feed wait; one that says more, by mistake or not, is asked again then."""
 JITTER = 1.0
 DOUBTFUL = 10
 """Tries in a row of what a retry may mend, or not: a host that nobody knows, a response that is not what it should be."""
@@ -77,7 +79,7 @@ class Patience:
         if after is None and self.pause is not None:
             after = max(self.pause, min(self.pause * 2.0 ** (self.failures - 1), LONGEST_WAIT))
         # All clients of a server that comes back have been told the same, and must not come at once.
-        return True if after is None else after * random.uniform(1.0, 1.1)
+        return True if after is None else min(after, MOST_WAIT) * random.uniform(1.0, 1.1)
 
     def connected(self) -> None:
         """The place answers."""
@@ -181,7 +183,7 @@ def retry_after(value: str | None) -> float | None:
         return float(value)
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

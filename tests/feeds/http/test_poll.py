@@ -194,6 +194,31 @@ async def test_the_next_page_is_on_the_same_host_where_there_are_headers() -> No
             await every(items)
 
 
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ("http://[bad", "expected a host, got"),
+        ("http://127.0.0.1:99999/x", "expected a port up to 65535, got 99999"),
+        ("http://x:abc/", "Invalid port"),
+        ("mailto:x", "expected http, https, ws or wss, got 'mailto'"),
+        ("\0", "non-printable"),
+    ],
+)
+async def test_a_next_url_that_is_none_is_told(told: str, message: str) -> None:
+    """What a function returned is no matter of a socket's."""
+    async with serving(in_turn([1])) as server:
+        with pytest.raises(FeedError, match=rf"the next url cannot be asked for: .*{message}.*; check what next="):
+            await every(from_poll(server.url(), every=SOON, next=lambda page: told))
+
+
+@pytest.mark.asyncio
+async def test_a_version_that_a_header_cannot_have_is_not_sent_back() -> None:
+    """Its response is known by its bytes."""
+    async with serving(in_turn([1], [1], [2], headers=lambda _: {"etag": '"\xe9"'})) as server:
+        assert await first(from_poll(server.url(), every=SOON), 2) == [1, 2]
+
+
 async def runs_that_fail_at(n: int, items: rxs.Stream[Any], broker: MemoryBroker, runs: int = 2) -> None:
     """Start ``runs`` runs, of which the first that comes to item ``n`` fails there, after commits of what came before."""
     failed = list[int]()

@@ -246,6 +246,52 @@ async def test_redirects_that_never_end_are_told() -> None:
         assert len(server.asked) == 5
 
 
+@pytest.mark.asyncio
+@pytest.mark.parametrize("to", ["http://127.0.0.1:99999/", "http://[bad", "http://x:abc/", "mailto:x"])
+async def test_a_redirect_to_what_is_no_url_is_told(to: str) -> None:
+    """At once; no retry mends it."""
+
+    async def answer(asked: Asked) -> None:
+        await asked.answer(status=302, headers={"location": to})
+
+    async with serving(answer) as server:
+        with pytest.raises(FeedError, match=r"(redirect leads to a url that cannot be asked|got 302).*; check the url"):
+            await every(stream("sse", server.url(), tries=2))
+
+
+@pytest.mark.asyncio
+async def test_a_host_that_no_name_can_be_is_told() -> None:
+    """An empty label, for one."""
+    with pytest.raises(FeedError, match=r"the url cannot be asked for: .*; check it"):
+        await every(stream("sse", "http://ex\xe4mple..invalid/"))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("digits", [400, 5000])
+async def test_an_absurd_retry_of_an_event_stream_is_ignored(digits: int) -> None:
+    """As a line that is no number is."""
+
+    async def answer(asked: Asked) -> None:
+        await begin("sse", asked)
+        await asked.send(b"retry: " + b"9" * digits + b"\n" + item("sse", 0))
+        await asked.end()
+
+    async with serving(answer) as server:
+        assert await every(stream("sse", server.url(), until="end")) == numbers(0)
+
+
+def test_no_server_has_a_feed_wait_for_more_than_ten_minutes() -> None:
+    """Whatever it says, by ``Retry-After`` or ``retry:``, in seconds or as a date."""
+    hook = patience()
+    far = retry_after("Fri, 31 Dec 9999 23:59:59 GMT")
+    assert all(
+        600.0 <= hook(Lost("busy", after=after)) <= 660.0 for after in (retry_after("9" * 400), retry_after("100000000"), far)
+    )
+    hook.pause = 1e8
+    assert 600.0 <= hook(Lost("ended")) <= 660.0
+    assert retry_after("Fri, 31 Dec 2026 23:59:59 +99999999999999") is None
+
+
 def patience(tries: int | None = None) -> Patience:
     """That of some feed."""
     return Patience("sse:x", "http://x/", tries)
