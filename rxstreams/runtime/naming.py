@@ -24,7 +24,7 @@ def name_vertices(vertices: Iterable[Vertex]) -> None:
     streams were built, which a sink that is added later does not change either.
 
     Raises:
-        ConfigError: If two operators were given one name.
+        ConfigError: If two operators were given one name, or two feeds without names differ in what their ids do not show.
     """
     paths: dict[Vertex, str] = {}
     kept: list[Vertex] = []
@@ -33,6 +33,7 @@ def name_vertices(vertices: Iterable[Vertex]) -> None:
         if vertex.stream is not None and (vertex.stream.operation.stateful or isinstance(vertex.node, Source)):
             kept.append(vertex)
     seen: Counter[str] = Counter()
+    first: dict[str, Vertex] = {}
     for vertex in sorted(kept, key=lambda one: one.stream.serial if one.stream else 0):
         assert vertex.stream is not None
         operation = vertex.stream.operation
@@ -41,10 +42,27 @@ def name_vertices(vertices: Iterable[Vertex]) -> None:
             raise ConfigError(
                 f"two operators are named {operation.name!r}; a name is where state is saved, so each needs its own"
             )
+        _check_alike(first.setdefault(paths[vertex], vertex), vertex)
         ordinal = seen[paths[vertex]]
         vertex.identity = paths[vertex] if ordinal == 1 else f"{paths[vertex]}#{ordinal}"
         vertex.fingerprint = _fingerprint(vertex)
         vertex.node.identity = vertex.identity  # type: ignore[attr-defined]  # checkpoints read it from the node
+
+
+def _check_alike(first: Vertex, vertex: Vertex) -> None:
+    """Sources of one id are told from each other by their order, which is no matter only where they read the same.
+
+    Raises:
+        ConfigError: If they do not: built in another order, each would go on where the other was.
+    """
+    if not isinstance(first.node, Source) or not isinstance(vertex.node, Source):
+        return
+    one, other = first.node.feed, vertex.node.feed
+    if getattr(one, "urls", None) != getattr(other, "urls", None):
+        raise ConfigError(
+            f"two feeds are saved under {other.id!r}, as their urls differ in the query (or the user) only, which may "
+            "change and is not saved; give each a name= of its own, so that it goes on where it was itself"
+        )
 
 
 def _path(vertex: Vertex, paths: dict[Vertex, str]) -> str:

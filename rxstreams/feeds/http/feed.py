@@ -17,6 +17,7 @@ from rxstreams.feeds.http.lines import TooLong
 from rxstreams.feeds.http.merging import Silence, check_merging, merged
 from rxstreams.feeds.source import DAY, IDLE_AFTER, Chunk, Source, Stamping, check_idle_after, check_source, runs_by_clock
 from rxstreams.feeds.topics import mapping_of
+from rxstreams.operators.arguments import check_flag
 from rxstreams.stream import Operation, Stream, source_stream
 from rxstreams.watermarks import Generator, TimestampSource
 
@@ -39,7 +40,7 @@ class Common(TypedDict, total=False):
 
     Attributes:
         name: What its cursors are saved under, and what it is called in messages; None is its protocol and its url, without user
-            and query. Two feeds that differ in the query only need names.
+            and query. Two feeds of a run that differ in the query only are refused without names.
         timestamp: The event time: a field's name, a function of the value, or None for the clock when the item is read.
         out_of_orderness: Seconds by which items may be out of order; the watermark stays that far behind the greatest time. Each
             url has a watermark, and the feed's is the least of them.
@@ -53,6 +54,8 @@ class Common(TypedDict, total=False):
         on_error: What happens to an item that does not decode, is longer than ``max_item``, or has no readable time; None is the
             run's policy.
         until: ``"end"`` ends the stream where the server ends it; None asks again.
+        finish: Whether the end is the end of the input, as unless given: all windows close, and a later start says that it is
+            finished. False stops here, and a later start goes on.
         headers: Headers of each request, or a function (it may be async) that gives them: for tokens that expire. They go to the
             hosts that were named only.
         timeout: Seconds to connect, and to get an answer's head; 10 unless given.
@@ -73,6 +76,7 @@ class Common(TypedDict, total=False):
     max_ahead: float | timedelta | None
     on_error: Policy | None
     until: Literal["end"] | None
+    finish: bool
     headers: Headers | None
     timeout: float | timedelta
     silence: float | timedelta | None
@@ -126,8 +130,13 @@ class HttpFeed(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     idle_after: float | None
     weakness: str | None
     live: bool
-    finish: bool = True
+    finish: bool
     topic: str | None = None
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """What tells feeds of one id apart, while they run: it may be secret, and is not saved."""
+        return tuple(place.url for place in self.places)
 
     @property
     def fetch(self) -> int:
@@ -241,6 +250,7 @@ def feed_stream(
         idle_after=silent if len(places) == 1 else None,
         weakness=weakness,
         live=live,
+        finish=check_flag(f"{kind}(finish)", get("finish", True)),
     )
     make = lambda: Source(feed, decode, stamping, on_error, mapping=mapping_of(type), kind=type)  # noqa: E731  # a value among values
     told = {"url": ", ".join(place.shown for place in places), "type": None if type is Any else type, **parameters}

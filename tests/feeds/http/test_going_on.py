@@ -11,7 +11,7 @@ import pytest
 import rxstreams as rxs
 from rxstreams import operators as ops
 from rxstreams.brokers.memory import MemoryBroker
-from rxstreams.errors import OperatorError
+from rxstreams.errors import ConfigError, OperatorError
 from tests.feeds.http.logs import PROTOCOLS, after, begin, item, log, numbers, stream
 from tests.feeds.http.servers import Asked, every, serving
 from tests.runtime.faulty import got
@@ -78,6 +78,39 @@ async def test_a_run_that_is_started_again_goes_on_after_what_it_committed(proto
         assert await got(broker) == numbers(*range(12))
         once, again = map(after, server.asked)
         assert (once, again in (2, 4, 6)) == (0, True)
+
+
+@each_protocol
+@pytest.mark.asyncio
+@pytest.mark.parametrize("finish", [False, True])
+async def test_a_feed_that_does_not_finish_goes_on_with_a_later_start(protocol: str, finish: bool) -> None:
+    """A job that runs now and then stops where the server ends, and a later one takes what came since; else it is the end."""
+    broker = MemoryBroker()
+    for size in (3, 5, 5, 9):
+        async with serving(log(protocol, size)) as server:
+            items = stream(protocol, server.url(), until="end", finish=finish, name="job").pipe(ops.to_topic("out"))
+            async with rxs.start(items, app="job", broker=broker) as running:
+                await running.wait()
+    assert await got(broker) == numbers(*range(3 if finish else 9))
+
+
+@pytest.mark.asyncio
+async def test_two_feeds_that_differ_in_the_query_only_need_names() -> None:
+    """Built in another order, each would go on where the other was; two that read the same may, as it is the same place."""
+    both = [stream("sse", f"http://127.0.0.1:9/feed?key={key}").pipe(ops.to_topic("out")) for key in "ab"]
+    with pytest.raises(
+        ConfigError, match=r"two feeds are saved under 'sse:http://127\.0\.0\.1:9/feed'.*give each a name="
+    ) as raised:
+        async with rxs.start(*both, app="two", broker=MemoryBroker()):
+            pass
+    assert "key" not in str(raised.value)
+    async with serving(log("sse", 2)) as server:
+        named = [stream("sse", server.url(f"/feed?{key}"), until="end", name=key).pipe(ops.to_topic(key)) for key in "ab"]
+        same = [stream("sse", server.url(), until="end").pipe(ops.to_topic(out)) for out in "cd"]
+        broker = MemoryBroker()
+        async with rxs.start(*named, *same, app="four", broker=broker) as running:
+            await running.wait()
+        assert [await got(broker, topic) for topic in "abcd"] == [numbers(0, 1)] * 4
 
 
 @each_protocol

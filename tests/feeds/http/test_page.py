@@ -53,6 +53,7 @@ def test_a_feed_explains_its_arguments(name: str) -> None:
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"untill": "end"}, "no option is called untill"),
     ({"until": "now"}, r"\(until\)"),
+    ({"finish": 1}, r"\(finish\)"),
     ({"headers": "x"}, r"\(headers\)"),
     ({"timeout": 0}, r"\(timeout\)"),
     ({"silence": -1}, r"\(silence\)"),
