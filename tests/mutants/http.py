@@ -126,7 +126,28 @@ MUTANTS = [
         "        if True:\n",
         f"{SOCKET}a_message_that_is_too_long_is_a_bad_item_on_a_connection_that_goes_on",
     ),
+    mutant(
+        "feeds: two feeds that differ in the query only",
+        "runtime/naming.py",
+        '    if getattr(one, "urls", None) != getattr(other, "urls", None):\n',
+        "    if False:\n",
+        f"{GOING_ON}two_feeds_that_differ_in_the_query_only_need_names",
+    ),
+    mutant(
+        "feeds: an end that is none of the input",
+        "feeds/http/feed.py",
+        'get("finish", True)',
+        "True",
+        f"{GOING_ON}a_feed_that_does_not_finish_goes_on_with_a_later_start",
+    ),
     # Trying again.
+    mutant(
+        "feeds: doubtful failures are counted apart",
+        "feeds/http/retrying.py",
+        "self.doubtful >= error.tries",
+        "self.failures >= error.tries",
+        f"{POLL}what_a_retry_may_mend_or_not_is_counted_apart_from_what_it_mends",
+    ),
     mutant(
         "feeds: what no retry mends",
         "feeds/http/connection.py",
@@ -172,7 +193,7 @@ MUTANTS = [
     mutant(
         "feeds: the count of failures begins anew",
         "feeds/http/retrying.py",
-        "            patience.failures = 0\n",
+        "            patience.came()\n",
         "",
         f"{RETRYING}a_feed_gives_up_after_as_many_tries_as_it_may_have",
     ),

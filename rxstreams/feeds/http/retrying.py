@@ -55,7 +55,7 @@ class Patience:
 
     def __init__(self, feed: str, place: str, tries: int | None) -> None:
         self.feed, self.place, self.tries = feed, place, tries
-        self.failures = 0
+        self.failures = self.doubtful = 0
         self.gone = False
         self.pause: float | None = None
         """Seconds that the server wants between two connections (``retry:`` of Server-Sent Events)."""
@@ -65,8 +65,11 @@ class Patience:
         if not isinstance(error, Lost):
             return False
         self.failures += 1
-        limits = [limit for limit in (self.tries, error.tries) if limit is not None]
-        if limits and self.failures >= min(limits):
+        # Their own row: a server that was away for long may then answer once what is no JSON.
+        self.doubtful += error.tries is not None
+        if self.tries is not None and self.failures >= self.tries:
+            return False
+        if error.tries is not None and self.doubtful >= error.tries:
             return False
         wait = self._wait(error.after)
         if not self.gone:
@@ -86,6 +89,10 @@ class Patience:
         if self.gone:
             self.gone = False
             logger().info("feed is back", feed=self.feed, place=self.place, failures=self.failures)
+
+    def came(self) -> None:
+        """The place gave something."""
+        self.failures = self.doubtful = 0
 
     def error(self, text: str) -> FeedError:
         """An error that says where."""
@@ -134,7 +141,7 @@ async def lasting(connect: Callable[[], AsyncGenerator[T, None]], patience: Pati
                 part = await again(anew)
             if part is None:
                 return
-            patience.failures = 0
+            patience.came()
             yield part
     except Lost as lost:
         raise patience.given_up(lost) from lost

@@ -250,6 +250,18 @@ async def test_a_run_that_is_started_again_goes_on_in_the_middle_of_a_page(n: in
         assert pages_asked[3] in (1, 2)
 
 
+@pytest.mark.asyncio
+async def test_a_poll_that_does_not_finish_goes_on_with_a_later_start() -> None:
+    """With what its page has more by then."""
+    broker = MemoryBroker()
+    async with serving(in_turn([1, 2], [1, 2, 3])) as server:
+        for _ in range(3):
+            items = from_poll(server.url(), every=1, next=lambda page: None, until="end", finish=False).pipe(ops.to_topic("out"))
+            async with rxs.start(items, app="poll", broker=broker) as running:
+                await running.wait()
+    assert await got(broker) == [1, 2, 3]
+
+
 NEWEST_FIRST = [[2, 1], [3, 2, 1], [3, 2, 1], [6, 5, 4, 3, 2, 1]]
 LAST_THREE = [[1, 2, 3], [2, 3, 4], [4, 5, 6]]
 
@@ -383,6 +395,21 @@ async def test_a_response_that_is_not_as_expected_is_asked_for_again_but_not_for
         with pytest.raises(FeedError, match=r"10 failures in a row, .*expected a field 'items', got error"):
             await every(from_poll(server.url(), every=SOON, items="items"))
         assert len(server.asked) == 10
+
+
+@pytest.mark.asyncio
+async def test_what_a_retry_may_mend_or_not_is_counted_apart_from_what_it_mends() -> None:
+    """A server that was away for long, and then answers what is no JSON once, is asked again."""
+
+    async def answer(asked: Asked) -> None:
+        if asked.number < 12:
+            await asked.answer(b"", 503, {"retry-after": "0"})
+        else:
+            await asked.answer(b"oops" if asked.number == 12 else b'{"items": [1]}', headers=JSON)
+
+    async with serving(answer) as server:
+        assert await every(from_poll(server.url(), every=SOON, items="items", until="end")) == [1]
+        assert len(server.asked) == 14
 
 
 @pytest.mark.asyncio
