@@ -132,6 +132,10 @@ class Stamping(msgspec.Struct, frozen=True):
             ConfigError: If one is not what a source takes.
         """
         if timestamp is not None and not isinstance(timestamp, str):
+            if not callable(timestamp):
+                raise ConfigError(
+                    f"{where}(timestamp): expected a field's name, a function of the value, or None, got {timestamp!r}"
+                )
             check_function(f"{where}(timestamp)", timestamp)
         ahead = None if max_ahead is None else seconds(f"{where}(max_ahead)", max_ahead)
         return Stamping(timestamp, generator_of(where, out_of_orderness, watermarks), ahead, by_clock)

@@ -92,6 +92,27 @@ MUTANTS = [
     ),
     # What is too long or wrong.
     mutant(
+        "feeds: a byte order mark",
+        "feeds/http/lines.py",
+        "        return line.removeprefix(BYTE_ORDER_MARK)\n",
+        "        return line\n",
+        f"{BAD}a_byte_order_mark_is_no_part_of_an_item",
+    ),
+    mutant(
+        "feeds: a first line that is too long",
+        "feeds/http/lines.py",
+        "        if self.begun or line.__class__ is TooLong:\n",
+        "        if self.begun:\n",
+        f"{SSE}an_event_that_is_too_long_is_one_in_the_first_line_too",
+    ),
+    mutant(
+        "feeds: a page for people that says it is JSON",
+        "feeds/http/poll.py",
+        "[bytes(msgspec.json.decode(body, type=msgspec.Raw))]",
+        "[body]",
+        f"{POLL}a_page_for_people_is_no_item_whatever_its_type_says",
+    ),
+    mutant(
         "feeds: a line without an end is not held",
         "feeds/http/lines.py",
         "        if self.size > self.longest:\n",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["Lines", "TooLong"]
+__all__ = ["BYTE_ORDER_MARK", "Lines", "TooLong"]
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 SHOWN = 200
 """Bytes that are kept of an item that is too long."""
@@ -34,7 +36,7 @@ class Lines:
         self.parts: list[bytes] = []
         self.size = 0
         self.over: TooLong | None = None
-        self.returned = False
+        self.returned = self.begun = False
 
     def split(self, part: bytes) -> list[bytes]:
         """The lines that end in ``part``."""
@@ -42,7 +44,7 @@ class Lines:
             part = self._with_line_feeds(part)
         *lines, rest = part.split(b"\n")
         if lines:
-            lines[0] = self._joined(lines[0])
+            lines[0] = self._first(self._joined(lines[0]))
             if max(map(len, lines)) > self.longest:
                 lines = [TooLong.of(line) if len(line) > self.longest else line for line in lines]
         self._keep(rest)
@@ -50,7 +52,14 @@ class Lines:
 
     def rest(self) -> bytes:
         """What came after the last line's end."""
-        return self._joined(b"")
+        return self._first(self._joined(b""))
+
+    def _first(self, line: bytes) -> bytes:
+        """Without the byte order mark that the very first line may begin with."""
+        if self.begun or line.__class__ is TooLong:
+            return line
+        self.begun = True
+        return line.removeprefix(BYTE_ORDER_MARK)
 
     def _with_line_feeds(self, part: bytes) -> bytes:
         if self.returned and part:

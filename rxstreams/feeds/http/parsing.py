@@ -17,7 +17,6 @@ Event = tuple[bytes, bytes | None, bytes]
 LONGEST_NAME = 4096
 LONGEST_NUMBER = 18
 """Digits that a wait may have; one that has more is none."""
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Events:
@@ -38,12 +37,11 @@ class Events:
         self.id: bytes | None = None
         self.name = b"message"
         self.retry: float | None = None
-        self.begun = False
 
     def of(self, part: bytes) -> list[Event]:
         """The events that end in ``part``."""
         found: list[Event] = []
-        for line in self._lines(part):
+        for line in self.lines.split(part):
             # The two kinds of line that most of a stream is come first.
             if line[:6] == b"data: ":
                 self._add(line, 6)
@@ -55,13 +53,6 @@ class Events:
             else:
                 self._take(line)
         return found
-
-    def _lines(self, part: bytes) -> list[bytes]:
-        lines = self.lines.split(part)
-        if lines and not self.begun:
-            self.begun = True
-            lines[0] = lines[0].removeprefix(_BYTE_ORDER_MARK)
-        return lines
 
     def _add(self, line: bytes, start: int) -> None:
         self.size += len(line) - start + bool(self.data)

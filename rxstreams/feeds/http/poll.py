@@ -16,7 +16,7 @@ from rxstreams.errors import ConfigError, seconds
 from rxstreams.feeds.http.connection import Connection, Cursor
 from rxstreams.feeds.http.feed import Common, Piece, Reading, checked_count, feed_stream
 from rxstreams.feeds.http.known import Id, News, checked_id, identity
-from rxstreams.feeds.http.lines import TooLong
+from rxstreams.feeds.http.lines import BYTE_ORDER_MARK, TooLong
 from rxstreams.feeds.http.resuming import checked_cursor
 from rxstreams.feeds.http.retrying import DOUBTFUL, Lost
 from rxstreams.stream import Stream
@@ -210,7 +210,7 @@ class PageReader(msgspec.Struct, frozen=True):
                         f"expected a response of at most max_response={self.max_response} bytes, got more; ask for smaller "
                         "pages, or raise it"
                     )
-        return bytes(body)
+        return bytes(body.removeprefix(BYTE_ORDER_MARK))
 
     def _taken(self, page: Page, at: At, connection: Connection, reading: Reading) -> tuple[Piece, At]:
         """The items that were not taken yet, and where the place is after them."""
@@ -258,8 +258,11 @@ class PageReader(msgspec.Struct, frozen=True):
             if self.items not in fields:
                 raise msgspec.ValidationError(f"expected a field {self.items!r}, got {', '.join(fields) or 'none'}")
             body = fields[self.items]
-        elif self.plain or not body.lstrip().startswith(b"["):
+        elif self.plain:
             return [body]
+        elif not body.lstrip().startswith(b"["):
+            # A page for people, whatever its type says, is no item.
+            return [bytes(msgspec.json.decode(body, type=msgspec.Raw))]
         return list(map(bytes, msgspec.json.decode(body, type=list[msgspec.Raw])))
 
 
@@ -276,7 +279,7 @@ class Blaming:
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> None:
-        if isinstance(error, msgspec.DecodeError | UnicodeDecodeError):
+        if isinstance(error, msgspec.DecodeError | UnicodeDecodeError | RecursionError):
             raise Lost(f"a response that is not as expected: {error}", tries=DOUBTFUL) from error
         if isinstance(error, Exception):
             raise self.connection.error(f"{self.what} raised {type(error).__name__}: {error}") from error

@@ -96,7 +96,8 @@ class Patience:
 
     def error(self, text: str) -> FeedError:
         """An error that says where."""
-        return FeedError(f"{self.feed}: {self.place}: {text}")
+        named = self.feed.partition(":")[2] == self.place
+        return FeedError(f"{self.feed}: {text}" if named else f"{self.feed}: {self.place}: {text}")
 
     def given_up(self, lost: Lost) -> FeedError:
         """What to raise of the last failure."""

@@ -11,6 +11,7 @@ import rxstreams as rxs
 from rxstreams import operators as ops
 from rxstreams.brokers.memory import MemoryBroker
 from rxstreams.errors import FeedError
+from rxstreams.feeds.http import from_poll
 from tests.feeds.http.logs import PROTOCOLS, begin, item, numbers, stream
 from tests.feeds.http.servers import Asked, every, first, serving
 from tests.runtime.faulty import got
@@ -94,6 +95,28 @@ async def test_empty_lines_are_no_items_and_a_last_line_needs_no_end() -> None:
     async with serving(answer) as server:
         assert await every(stream("ndjson", server.url(), resume=None, until="end")) == ["a\u2028b", "c"]
         assert await every(stream("ndjson", server.url(), str, resume=None, until="end")) == ['"a\u2028b"', '"c"']
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("cut", [1, 3, 5])
+async def test_a_byte_order_mark_is_no_part_of_an_item(cut: int) -> None:
+    """At the start of lines, however they are cut, or of a page; elsewhere it is."""
+    sent = b'\xef\xbb\xbf{"n": 0}\n{"n": 1}'
+
+    async def answer(asked: Asked) -> None:
+        await begin("ndjson", asked)
+        await asked.send(sent[:cut], sent[cut:])
+        await asked.end()
+
+    async with serving(answer) as server:
+        assert await every(stream("ndjson", server.url(), until="end")) == numbers(0, 1)
+        sent = b"\xef\xbb\xbf[0, 1]"
+        assert await every(from_poll(server.url(), every=1, until="end")) == [0, 1]
+        sent = b"\xef\xbb\xbf7"
+        assert await every(stream("ndjson", server.url(), resume=None, until="end")) == [7]
+        sent = b"\xef\xbb\xbf" + b"1" * 500 + b"\n2"
+        with pytest.raises(ValueError, match="longer than max_item"):
+            await every(stream("ndjson", server.url(), resume=None, until="end", max_item=100))
 
 
 @pytest.mark.asyncio

@@ -63,7 +63,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"max_item": 0}, r"\(max_item\)"),
     ({"capacity": 1.5}, r"\(capacity\)"),
     ({"idle_after": 0}, r"\(idle_after\)"),
-    ({"timestamp": 3}, r"\(timestamp\)"),
+    ({"timestamp": 3}, r"\(timestamp\): expected a field's name, a function"),
     ({"out_of_orderness": -1}, r"\(out_of_orderness\)"),
     ({"max_ahead": "day"}, r"\(max_ahead\)"),
     ({"on_error": "skip"}, "on_error"),

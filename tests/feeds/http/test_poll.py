@@ -398,6 +398,15 @@ async def test_a_response_that_is_not_as_expected_is_asked_for_again_but_not_for
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("body", [b"<h1>hi</h1>", b"hello", b"{", b"["])
+async def test_a_page_for_people_is_no_item_whatever_its_type_says(body: bytes) -> None:
+    """Without ``items``, too: it is asked for again, ten times."""
+    async with serving(in_turn(body)) as server:
+        with pytest.raises(FeedError, match=r"10 failures in a row, at last: a response that is not as expected"):
+            await every(from_poll(server.url(), every=SOON, on_error=rxs.Skip()))
+
+
+@pytest.mark.asyncio
 async def test_what_a_retry_may_mend_or_not_is_counted_apart_from_what_it_mends() -> None:
     """A server that was away for long, and then answers what is no JSON once, is asked again."""
 

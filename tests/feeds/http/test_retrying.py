@@ -292,6 +292,14 @@ def test_no_server_has_a_feed_wait_for_more_than_ten_minutes() -> None:
     assert retry_after("Fri, 31 Dec 2026 23:59:59 +99999999999999") is None
 
 
+def test_an_error_names_its_url_once() -> None:
+    """The feed's id has it, unless the feed has a name, or several urls."""
+    for feed, said in (("sse:http://x/", "sse:http://x/: no"), ("sse:x", "sse:x: http://x/: no")):
+        assert str(Patience(feed, "http://x/", None).error("no")) == said
+    several = Patience("sse:http://y/,http://x/", "http://x/", None)
+    assert str(several.error("no")) == "sse:http://y/,http://x/: http://x/: no"
+
+
 def patience(tries: int | None = None) -> Patience:
     """That of some feed."""
     return Patience("sse:x", "http://x/", tries)

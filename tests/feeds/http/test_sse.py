@@ -267,6 +267,11 @@ def test_an_event_of_many_lines_that_is_too_long_is_not_held() -> None:
     assert parser.of(b"\nid: 1\ndata: a\n\n") == [(b"xxx", None, b"message"), (b"a", b"1", b"message")]
 
 
+def test_an_event_that_is_too_long_is_one_in_the_first_line_too() -> None:
+    """Where a byte order mark may stand: what is kept of it is not taken for the whole."""
+    assert isinstance(parsed(b"data: " + b"x" * 6000 + b"\n\n", [], 5000)[0][0], TooLong)
+
+
 def test_an_event_is_too_long_by_its_data_alone() -> None:
     """All its lines count, and the line feeds between them; its other fields do not."""
     fits = b"id: %b\nevent: %b\n: comment\ndata: aa\ndata: bb\n\n" % (b"1" * 9, b"e" * 9)
