@@ -226,6 +226,27 @@ MUTANTS = [
         f"{RETRYING}the_log_says_once_that_a_feed_is_lost_and_once_that_it_is_back",
     ),
     mutant(
+        "feeds: a response that ends is no failure",
+        "feeds/http/retrying.py",
+        "        if error.in_order and brought:\n",
+        "        if False:\n",
+        f"{RETRYING}a_server_that_ends_each_response_does_not_flood_the_log",
+    ),
+    mutant(
+        "feeds: a response without anything is one",
+        "feeds/http/retrying.py",
+        "        if error.in_order and brought:\n",
+        "        if error.in_order:\n",
+        f"{RETRYING}a_feed_is_back_only_where_something_came",
+    ),
+    mutant(
+        "feeds: ends of responses are told once a minute",
+        "feeds/http/retrying.py",
+        " >= QUIET:\n",
+        " >= 0:\n",
+        f"{RETRYING}how_often_a_server_ended_its_responses_is_told_once_a_minute",
+    ),
+    mutant(
         "feeds: silence of a connection",
         "feeds/http/connection.py",
         "read=self.silence",

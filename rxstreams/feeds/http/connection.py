@@ -144,7 +144,6 @@ class Connection:
         try:
             if not response.is_success and response.status_code != also:
                 raise self._refusal(response)
-            self.patience.connected()
             yield response
         finally:
             await response.aclose()

@@ -80,10 +80,10 @@ class LineReader(msgspec.Struct, frozen=True):
                 async with aclosing(response.aiter_bytes()) as parts:
                     async for part in parts:
                         yield self._items(lines.split(part))
-                if reading.ends or _is_whole(response):
-                    yield self._items([lines.rest()])
+                if (reading.ends or _is_whole(response)) and (rest := lines.rest()):
+                    yield self._items([rest])
                 if not reading.ends:
-                    raise Lost("the server ended the response")
+                    raise Lost("the server ended the response", in_order=_is_whole(response))
 
         async with aclosing(connection.lasting(connect)) as parts:
             async for items in parts:

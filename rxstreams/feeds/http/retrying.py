@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import socket
 import ssl
@@ -26,6 +27,8 @@ LONGEST_WAIT = 30.0
 MOST_WAIT = 600.0
 """Seconds that a server may have a feed wait; one that says more, by mistake or not, is asked again then."""
 JITTER = 1.0
+QUIET = 60.0
+"""Seconds between two lines that a server ends its responses."""
 DOUBTFUL = 10
 """Tries in a row of what a retry may mend, or not: a host that nobody knows, a response that is not what it should be."""
 
@@ -37,11 +40,12 @@ class Lost(Exception):
         reason: What the log says.
         after: Seconds after which the server wants to be asked again, if it said so.
         tries: How often in a row this may happen; None is for ever.
+        in_order: Whether the server ended the connection as it may.
     """
 
-    def __init__(self, reason: str, *, after: float | None = None, tries: int | None = None) -> None:
+    def __init__(self, reason: str, *, after: float | None = None, tries: int | None = None, in_order: bool = False) -> None:
         super().__init__(reason)
-        self.reason, self.after, self.tries = reason, after, tries
+        self.reason, self.after, self.tries, self.in_order = reason, after, tries, in_order
 
 
 class Patience:
@@ -56,7 +60,8 @@ class Patience:
     def __init__(self, feed: str, place: str, tries: int | None) -> None:
         self.feed, self.place, self.tries = feed, place, tries
         self.failures = self.doubtful = 0
-        self.gone = False
+        self.gone = self.brought = False
+        self.ended, self.told_at, self.clock = 0, -math.inf, time.monotonic
         self.pause: float | None = None
         """Seconds that the server wants between two connections (``retry:`` of Server-Sent Events)."""
 
@@ -64,6 +69,10 @@ class Patience:
         """Whether to try again after ``error``, or after how many seconds."""
         if not isinstance(error, Lost):
             return False
+        brought, self.brought = self.brought, False
+        if error.in_order and brought:
+            self._rotated()
+            return self._wait(error.after)
         self.failures += 1
         # Their own row: a server that was away for long may then answer once what is no JSON.
         self.doubtful += error.tries is not None
@@ -84,14 +93,19 @@ class Patience:
         # All clients of a server that comes back have been told the same, and must not come at once.
         return True if after is None else min(after, MOST_WAIT) * random.uniform(1.0, 1.1)
 
-    def connected(self) -> None:
-        """The place answers."""
-        if self.gone:
-            self.gone = False
-            logger().info("feed is back", feed=self.feed, place=self.place, failures=self.failures)
+    def _rotated(self) -> None:
+        """Some servers end every response after a while, or after each item: that is no failure, and not a line each time."""
+        self.ended += 1
+        if (now := self.clock()) - self.told_at >= QUIET:
+            logger().info("the server ends its responses, asking on", feed=self.feed, place=self.place, times=self.ended)
+            self.ended, self.told_at = 0, now
 
     def came(self) -> None:
         """The place gave something."""
+        self.brought = True
+        if self.gone:
+            self.gone = False
+            logger().info("feed is back", feed=self.feed, place=self.place, failures=self.failures)
         self.failures = self.doubtful = 0
 
     def error(self, text: str) -> FeedError:

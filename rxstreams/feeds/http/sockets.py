@@ -158,5 +158,6 @@ class Socket:
         if event.code == NORMAL and self.reading.ends:
             return
         # What is refused for what it is will be refused again.
-        tries = None if event.code in (NORMAL, GOING_AWAY) else DOUBTFUL
-        raise Lost(f"the server closed with code {event.code}{f' ({event.reason})' if event.reason else ''}", tries=tries)
+        in_order = event.code in (NORMAL, GOING_AWAY)
+        reason = f"the server closed with code {event.code}{f' ({event.reason})' if event.reason else ''}"
+        raise Lost(reason, tries=None if in_order else DOUBTFUL, in_order=in_order)

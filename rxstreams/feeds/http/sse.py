@@ -130,7 +130,7 @@ class EventReader(msgspec.Struct, frozen=True):
                 finally:
                     memory.tell(connection)
                 if not reading.ends:
-                    raise Lost("the server ended the response")
+                    raise Lost("the server ended the response", in_order=True)
 
         async with aclosing(connection.lasting(connect)) as parts:
             async for events in parts:

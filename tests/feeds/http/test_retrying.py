@@ -13,6 +13,7 @@ import pytest
 import trustme
 from structlog.testing import capture_logs
 
+from rxstreams import operators as ops
 from rxstreams.errors import FeedError
 from rxstreams.feeds.http import from_poll
 from rxstreams.feeds.http.connection import Paces, _origin
@@ -74,6 +75,53 @@ async def test_the_log_says_once_that_a_feed_is_lost_and_once_that_it_is_back() 
          "log_level": "warning"},
         {"event": "feed is back", "feed": "sse:trades", "place": place, "failures": 3, "log_level": "info"},
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.asyncio
+async def test_a_server_that_ends_each_response_does_not_flood_the_log(protocol: str) -> None:
+    """One that brought something is no failure; it is told at most once a minute."""
+
+    async def answer(asked: Asked) -> None:
+        await begin(protocol, asked)
+        await asked.send(item(protocol, asked.number))
+        await asked.end()
+
+    logger()
+    async with serving(answer) as server:
+        with capture_logs() as told:
+            assert await every(stream(protocol, server.url(), tries=1).pipe(ops.take(20))) == numbers(*range(20))
+        place = server.url()
+    event = {"event": "the server ends its responses, asking on", "feed": f"{protocol}:{place}", "place": place, "times": 1}
+    assert told == [event | {"log_level": "info"}]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.asyncio
+async def test_a_feed_is_back_only_where_something_came(protocol: str) -> None:
+    """Responses that end without anything are failures, told once; and they count."""
+
+    async def answer(asked: Asked) -> None:
+        await begin(protocol, asked)
+        await asked.end()
+
+    logger()
+    async with serving(answer) as server:
+        with capture_logs() as told, pytest.raises(FeedError, match="got 5 failures in a row"):
+            await every(stream(protocol, server.url(), tries=5))
+    assert [one["event"] for one in told] == ["feed lost, trying again"]
+
+
+def test_how_often_a_server_ended_its_responses_is_told_once_a_minute() -> None:
+    """With the number since the last time."""
+    logger()
+    with capture_logs() as told:
+        hook = patience()
+        for now in (0.0, 10.0, 59.0, 60.0, 61.0, 130.0):
+            hook.clock = lambda now=now: now  # type: ignore[misc]  # a default binds it
+            hook.came()
+            hook(Lost("ended", in_order=True))
+    assert [one["times"] for one in told] == [1, 3, 2]
 
 
 @pytest.mark.asyncio
