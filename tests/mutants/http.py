@@ -86,8 +86,8 @@ MUTANTS = [
     mutant(
         "feeds: a line that the connection broke off",
         "feeds/http/ndjson.py",
-        "                if reading.ends or _is_whole(response):\n",
-        "                if True:\n",
+        "                if (reading.ends or _is_whole(response)) and (rest := lines.rest()):\n",
+        "                if rest := lines.rest():\n",
         f"{BAD}what_a_connection_broke_off_is_no_item_where_its_end_is_not_told",
     ),
     # What is too long or wrong.
