@@ -214,7 +214,7 @@ async def test_without_a_policy_a_bad_event_stops_the_run_and_says_where() -> No
     """The error names the feed without its secrets, and the place in it."""
     async with serving(events(item("sse", 0), b"id: 1\ndata: {\n\n")) as server:
         items = from_sse(server.url("/feed?token=secret"), until="end").pipe(ops.to_topic("out"))
-        with pytest.raises(DecodeError, match=r"offsets 1 and 1 of sse:http://127\.0\.0\.1:\d+/feed, partition 0") as raised:
+        with pytest.raises(DecodeError, match=r"at sse:http://127\.0\.0\.1:\d+/feed, partition 0, offset 1") as raised:
             async with rxs.start(items, app="bad", broker=MemoryBroker()) as running:
                 await running.wait()
         assert "secret" not in str(raised.value)
