@@ -191,7 +191,7 @@ def test_a_subscription_without_a_loop_is_an_error_with_the_remedy() -> None:
         ({"until": datetime(2026, 1, 1)}, r"from_topic\(until\).*naive datetime"),  # noqa: DTZ001  # just that is refused
         ({"out_of_orderness": -1}, r"from_topic\(out_of_orderness\): expected at least 0.0 seconds, got -1"),
         ({"max_ahead": "1d"}, r"from_topic\(max_ahead\): expected seconds as a finite number"),
-        ({"timestamp": 5}, r"from_topic\(timestamp\): expected a function, got 5"),
+        ({"timestamp": 5}, r"from_topic\(timestamp\): expected a field's name, a function of the value, or None, got 5"),
         ({"on_error": "skip"}, r"from_topic: on_error expects"),
         ({"on_error": rxs.Retry(2, backoff=1.0)}, r"cannot wait"),
     ],
