@@ -16,6 +16,7 @@ from rxstreams.errors import ConfigError, seconds
 from rxstreams.operators.arguments import check_count, check_function, check_name, check_scheduler
 from rxstreams.operators.edges import Edge, Overflow, check_edge
 from rxstreams.stream import UNBOUNDED, Operation, Stream, operator
+from rxstreams.stream.loops import Loop
 
 __all__ = ["bounded", "rate_limit"]
 
@@ -75,6 +76,10 @@ class Bounded(Edge):
         super().start()
         if self.held:
             self.wait()
+            self.host.post(self.give_more, None)  # before the first record, if there is room
+
+    def join(self, loop: Loop) -> bool:
+        return self.host.durable and not self.host.limited  # then nothing ever waits in it
 
     def batch(self, b: Batch, port: int) -> None:
         free = 0 if self.held else self.free()
@@ -163,6 +168,9 @@ class RateLimit(Bounded):
     """``states["went"]`` has when the last ones went, in microseconds."""
 
     gives_when_it_can = False  # but when the clock says
+
+    def join(self, loop: Loop) -> bool:
+        return False
 
     def __init__(self, n: int, span: float, capacity: int, overflow: Overflow, scheduler: Any) -> None:
         super().__init__(capacity, overflow)

@@ -94,6 +94,7 @@ class Calls(Edge):
         self.busy: dict[Any, deque[Held]] = {}
         self.workers: set[asyncio.Task[None]] = set()
         self.closing = self.woken = self.starting = False
+        self.ask = self.asked if timeout is None else self.asked_in_time
         self.made = self.resting = 0
         self.thread = threading.get_ident()
 
@@ -166,8 +167,14 @@ class Calls(Edge):
         loop = asyncio.get_running_loop()
         self.starting = False
         while not self.closing and (ones := self.next_ones()):
-            self.work()
-            await self.call(ones)
+            if self.queue and not self.starting:
+                self.work()
+            try:
+                outcomes = await self.ask(ones)
+            except BaseException as raised:
+                await self.again(ones, raised)
+            else:
+                self.concluded(ones, outcomes)
             self.made += 1
             if self.made == 1:
                 loop.call_soon(self.rested)
@@ -181,31 +188,33 @@ class Calls(Edge):
 
     # A call.
 
-    async def call(self, ones: list[Held]) -> None:
-        """Call for these, again if the policy says so."""
+    async def again(self, ones: list[Held], raised: BaseException) -> None:
+        """Call for these again after an attempt has failed, as the policy says; at last they fail."""
         policy = self.host.policy
-        retry = policy if isinstance(policy, Retry) else None
         for attempt in count(1):
-            try:
-                outcomes = await (self.asked(ones) if self.timeout is None else self.asked_in_time(ones))
-            except (KeyboardInterrupt, SystemExit):
-                raise
-            except BaseException as raised:
-                if self.closing:
-                    raise
-                error = raised if isinstance(raised, Exception) else _as_error(raised)
-            else:
-                self.concluded(ones, outcomes)
-                return
-            if retry is None or attempt > retry.times:
+            error = self.as_error(raised)
+            if not isinstance(policy, Retry) or attempt > policy.times:
                 break
             self.resting += 1
             try:
-                await asyncio.sleep(min((retry.backoff or 0.0) * 2 ** min(attempt - 1, 30), LONGEST_BACKOFF))
+                await asyncio.sleep(min((policy.backoff or 0.0) * 2 ** min(attempt - 1, 30), LONGEST_BACKOFF))
             finally:
                 self.resting -= 1
+            try:
+                outcomes = await self.ask(ones)
+            except BaseException as again:
+                raised = again
+            else:
+                self.concluded(ones, outcomes)
+                return
         for one in ones:
             self.host.post(partial(self.failed, one, error, attempt), one.origin)
+
+    def as_error(self, raised: BaseException) -> Exception:
+        """What a call raised as its error; what asks the process or this task to end goes on."""
+        if isinstance(raised, KeyboardInterrupt | SystemExit) or self.closing:
+            raise raised
+        return raised if isinstance(raised, Exception) else _as_error(raised)
 
     async def asked_in_time(self, ones: list[Held]) -> Sequence[Any]:
         """What the function says of each.
@@ -250,7 +259,7 @@ class Calls(Edge):
     def concluded(self, ones: Sequence[Held], outcomes: Sequence[Any]) -> None:
         """Calls have brought something."""
         for one, outcome in zip(ones, outcomes, strict=True):
-            if isinstance(outcome, Refused):
+            if outcome.__class__ is Refused:
                 self.host.post(partial(self.failed, one, outcome.error, 1), one.origin)
                 continue
             one.outcome, one.stage = outcome, DONE

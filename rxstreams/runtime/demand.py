@@ -46,6 +46,7 @@ class Demand:
             if type(vertex.node).give_more is not Node.give_more:
                 below = _gates_below(vertex, past_meetings=isinstance(vertex.node, Edge))
                 self._below[vertex] = [gate for gate in below if not gate.vertex.fan_in or _may_wait(vertex, gate, only)]
+                vertex.limited = bool(self._below[vertex])
 
     def _limit_sources(self, vertex: Vertex) -> None:
         above = [_above(one) for one in vertex.inputs]

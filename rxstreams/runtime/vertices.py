@@ -81,7 +81,7 @@ class Vertex:
         self.youngest: tuple[Any, float, float] = (None, -1.0, -1.0)
         self.keyed = stream is not None and stream.keyed
         self.clocked = stream is not None and stream.clocked
-        self.wants_time = self.wants_marks = self.wants_latest = False
+        self.wants_time = self.wants_marks = self.wants_latest = self.limited = False
         self.identity = self.fingerprint = ""
         self.policy: Policy = Stop()
         self.forgiving = False

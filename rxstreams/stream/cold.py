@@ -121,6 +121,7 @@ class ColdHost:
     durable = False
     forgiving = False
     app = ""
+    limited = False
     wants_latest = False
     policy: Policy = Stop()
 

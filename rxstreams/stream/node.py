@@ -70,6 +70,8 @@ class Host(Protocol):
     """What is heeded for the sake of those below, in a subscription."""
     app: str
     """The run's name; empty in a subscription."""
+    limited: bool
+    """Whether there may be no room below."""
     policy: Policy
     """What happens to a record that fails here."""
 

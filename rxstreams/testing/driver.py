@@ -149,6 +149,7 @@ class Driver:
             timer=self.clock.later,
             on_lost=lambda failure, policy: self.lost.append(str(failure.error)),
         )
+        self.graph.woken = self._wake
         self.sources: dict[str, Vertex] = {vertex.identity: vertex for vertex in self.graph.sources}
         self.checkpoints = Checkpoints(self.graph.stores, table="state", key_groups=self.key_groups)
         position = self.checkpoints.restore(list(self.table.items()))
@@ -162,7 +163,7 @@ class Driver:
             if vertex.wants_time:
                 vertex.forward(self.source(vertex.identity).times.now)
         self.graph.settle()
-        self.graph.run_posted()
+        self.go_on()
 
     def source(self, identity: str) -> Source:
         """A source's node."""
@@ -170,17 +171,27 @@ class Driver:
         assert isinstance(node, Source)
         return node
 
+    def go_on(self) -> None:
+        """Carry out what was asked for, and what that makes room for, as a run does before it sleeps."""
+        self.woken = True
+        while self.woken:
+            self.woken = False
+            self.graph.run_posted()
+
+    def _wake(self) -> None:
+        self.woken = True
+
     def push(self, identity: str, chunk: Chunk) -> None:
         """Put consecutive records of one partition through the graph."""
         if not self.sources[identity].closed:
             self.graph.push(self.sources[identity], chunk)
-        self.graph.run_posted()
+        self.go_on()
 
     def finish(self, identity: str) -> None:
         """End a source."""
         if not self.sources[identity].closed:
             self.graph.finish_source(self.sources[identity])
-        self.graph.run_posted()
+        self.go_on()
 
     def remember(self) -> None:
         """Note what is committed beside the state."""

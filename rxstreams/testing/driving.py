@@ -104,7 +104,7 @@ class Drive(Driver):
         def move() -> None:
             self.source(identity).times.raise_to(mark)
             self.graph.carry_out(lambda: self.sources[identity].forward(self.source(identity).times.now))
-            self.graph.run_posted()
+            self.go_on()
 
         self._do(move)
 
@@ -121,8 +121,8 @@ class Drive(Driver):
 
     def advance(self, seconds: float) -> None:
         """Let the clock go on; what is due by it happens on the way."""
-        self.clock.advance(seconds, self.graph.run_posted)
-        self.graph.run_posted()
+        self.clock.advance(seconds, self.go_on)
+        self.go_on()
 
     # Commits and crashes.
 

@@ -125,13 +125,13 @@ class Drive(Driver):
         """One push, or one other event."""
         first = events[0]
         if isinstance(first, Tick):
-            self.clock.advance(first.seconds, self.graph.run_posted)
+            self.clock.advance(first.seconds, self.go_on)
         elif first.source in self.sources:
             if isinstance(first, End):
                 self.finish(first.source)
             else:
                 self.push_records(first, [one for one in events if isinstance(one, Rec)], offset)
-        self.graph.run_posted()
+        self.go_on()
 
     def push_records(self, first: Rec, records: Sequence[Rec], offset: int) -> None:
         """Consecutive records of one partition."""

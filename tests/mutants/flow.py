@@ -92,7 +92,8 @@ MUTANTS = [
     ),
     mutant(
         "somebody else's cancellation is an error", "operators/calls.py",
-        "                if self.closing:\n                    raise\n", "                raise\n",
+        "if isinstance(raised, KeyboardInterrupt | SystemExit) or self.closing:",
+        "if isinstance(raised, KeyboardInterrupt | SystemExit | asyncio.CancelledError):",
         f"{CALLS}a_call_that_somebody_else_cancels_is_an_error_like_others",
     ),
     mutant(
@@ -117,7 +118,7 @@ MUTANTS = [
     ),
     mutant(
         "an attempt's time is bounded", "operators/calls.py",
-        "self.asked(ones) if self.timeout is None else self.asked_in_time(ones)", "self.asked(ones)",
+        "self.ask = self.asked if timeout is None else self.asked_in_time", "self.ask = self.asked",
         f"{CALLS}a_call_that_takes_too_long_is_cancelled",
     ),
     mutant(
@@ -207,7 +208,8 @@ MUTANTS = [
     ),
     mutant(
         "the wait between attempts is bounded", "operators/calls.py",
-        "min((retry.backoff or 0.0) * 2 ** min(attempt - 1, 30), LONGEST_BACKOFF)", "(retry.backoff or 0.0) * 2 ** (attempt - 1)",
+        "min((policy.backoff or 0.0) * 2 ** min(attempt - 1, 30), LONGEST_BACKOFF)",
+        "(policy.backoff or 0.0) * 2 ** (attempt - 1)",
         f"{WAKING}many_attempts_are_made_without_growing_waits_beyond_measure",
     ),
     mutant(
