@@ -343,7 +343,7 @@ def test_input_that_is_missing_is_an_error(modules: Modules) -> None:
     assert "nowhere.ndjson" in errors
 
 
-@pytest.mark.parametrize("module", MISSION)
+@pytest.mark.parametrize("module", [*MISSION, "backpressure"])
 def test_a_demo_fits_a_screen_and_shares_nothing(module: str) -> None:
     """A demo has 80 lines at most, and imports of pipelines only the records and the runner of samples."""
     text = (ROOT / "pipelines" / f"{module}.py").read_text()
