@@ -63,7 +63,7 @@ async def test_what_a_post_leaves_out_is_filled_in(serve: Serve) -> None:
 
 
 BAD = [
-    ("", None, "truncated"),
+    ("", None, "nothing"),
     ("{", None, "truncated"),
     ("[]", None, "object"),
     ("{}", "amount", "missing"),

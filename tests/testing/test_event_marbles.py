@@ -13,7 +13,8 @@ import rxstreams as rxs
 from rxstreams import Stream, aggregates as agg, operators as ops
 from rxstreams.pictures.marbles import pictures_of, read_picture
 from rxstreams.testing import run_marbles
-from tests.pictures.test_marbles import FURTHER, WITHOUT_PICTURE, operators_for
+from tests.pictures.test_marbles import FURTHER, WITHOUT_PICTURE
+from tests.vocabulary.families import operators_for
 
 Marbles = Callable[[str, Callable[..., Stream[Any]]], None]
 
@@ -208,6 +209,7 @@ CASES = [
     if name not in OTHERWISE_IN_A_RUN and not _fails(picture)
     if "max_concurrent" not in picture  # a run refuses that
     if "from_iterable" not in picture  # which nobody reads here
+    if "asyncio." not in picture  # what calls needs a loop; tests/operators/test_pictures_in_a_run.py has one
 ]
 
 
