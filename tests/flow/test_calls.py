@@ -356,3 +356,28 @@ def test_filter_async_keeps_what_the_service_says() -> None:
         return value % 2
 
     assert virtual(lambda: outcome_of(range(9), ops.filter_async(odd))) == [1, 3, 5, 7]
+
+
+@pytest.mark.asyncio
+async def test_what_was_saved_and_has_come_out_does_not_come_again() -> None:
+    """Values are saved while their calls are under way; once they have come out, the next commit has them no more."""
+    broker, gate, began = MemoryBroker(), asyncio.Event(), list[int]()
+    await put(broker, range(5))
+
+    async def call(value: int) -> int:
+        began.append(value)
+        await gate.wait()
+        return value
+
+    def build() -> rxs.Stream[Any]:
+        return rxs.from_topic("in", int).pipe(ops.map_async(call, name="calls"), ops.to_topic("out"))
+
+    async with rxs.start(build(), app="app", broker=broker, commit_interval=0.001) as running:
+        await until(lambda: running.statistics.epochs > 0)
+        gate.set()
+        await until(lambda: broker._store.topics["out"].partitions[0].end == 5)
+    async with rxs.start(build(), app="app", broker=broker, commit_interval=0.001) as running:
+        assert running.statistics.restored == 0
+        await put(broker, [5])
+        await until(lambda: broker._store.topics["out"].partitions[0].end == 6)
+    assert await got(broker) == began == list(range(6))

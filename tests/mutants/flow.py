@@ -32,7 +32,7 @@ MUTANTS = [
         "what was saved and has gone is deleted", "operators/edges.py",
         "            if self.states.pop(one.number, LOST) is not LOST:\n                self.dirty.add(one.number)\n",
         "            pass\n",
-        ONCE, AGAIN,
+        f"{CALLS}what_was_saved_and_has_come_out_does_not_come_again",
     ),
     mutant(
         "a record that is worked on is not dropped", "operators/edges.py",
