@@ -188,11 +188,4 @@ MUTANTS = [
         "reading.take()",
         f"{SOURCES}the_loop_goes_on_while_a_file_is_read",
     ),
-    mutant(
-        "files: records without a time have the clock's",
-        "feeds/files/feed.py",
-        "if n and self.read_time is None and self.host.wants_time:",
-        "if False:",
-        f"{SOURCES}files_without_a_timestamp_have_the_clock_s",
-    ),
 ]

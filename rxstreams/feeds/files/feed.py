@@ -80,8 +80,6 @@ class FilesSource(Source):
 
     def push(self, chunk: Chunk, *, numbered: bool) -> None:
         n = len(chunk.values)
-        if n and self.read_time is None and self.host.wants_time:
-            chunk = msgspec.structs.replace(chunk, timestamps=[int(self.host.now() * 1000)] * n)
         if isinstance(self.decode, RowDecoder) and isinstance(chunk.headers, Headers):
             self.decode.layout = chunk.headers.stretch.layout
         if not n or not isinstance(chunk.values[0], Bad):
