@@ -318,10 +318,6 @@ class Graph:
         self.posted.append(action)
         self.woken()
 
-    def wake(self) -> None:
-        """Have the run look again whether there is something to do."""
-        self.woken()
-
     def later(self, seconds: float, action: Callable[[], None]) -> abc.DisposableBase:
         """Have ``action`` carried out between two pushes, after ``seconds``."""
         if self.timer is None:
